@@ -1,0 +1,74 @@
+"""What can be named in a config, for `salearn list`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from salearn.errors import ConfigError
+from salearn.settings import nearest
+
+Rows = list[dict[str, str]]
+
+
+def catalog(kind: str) -> Rows:
+    """Rows {name, summary, source} of one kind.
+
+    Raises:
+        ConfigError: unknown kind; the nearest one is named.
+    """
+    kinds: dict[str, Callable[[], Rows]] = {
+        "strategies": _strategies,
+        "hosts": _hosts,
+        "arms": _arms,
+        "backbones": _backbones,
+        "datasets": _datasets,
+    }
+    if kind not in kinds:
+        raise ConfigError(f"list: unknown kind '{kind}': {nearest(kind, kinds)}")
+    return kinds[kind]()
+
+
+def _strategies() -> Rows:
+    from strategies.registry import STRATEGIES
+
+    return STRATEGIES.describe()
+
+
+def _hosts() -> Rows:
+    from loops.ssl.registry import HOSTS
+
+    return HOSTS.describe()
+
+
+def _arms() -> Rows:
+    from salearn.models.lora import TARGETS
+
+    return [
+        {"name": name, "summary": f"LoRA on {pattern}", "source": "lora.targets"}
+        for name, pattern in TARGETS.items()
+    ]
+
+
+def _backbones() -> Rows:
+    return [
+        {
+            "name": "tiny",
+            "summary": "SAM3's architecture at CPU size, random",
+            "source": "sam.weights",
+        },
+        {
+            "name": "facebook/sam3",
+            "summary": "SAM3 (gated weights), pinned",
+            "source": "sam.weights",
+        },
+        {"name": "PATH", "summary": "a folder of saved Sam3Model weights", "source": "sam.weights"},
+    ]
+
+
+def _datasets() -> Rows:
+    return [
+        {"name": "msd", "summary": "MSD/MONAI datalist, dataset.json", "source": "data.format"},
+        {"name": "nnunet", "summary": "nnU-Net raw v2", "source": "data.format"},
+        {"name": "folder", "summary": "image/mask pairs by pattern", "source": "data.format"},
+        {"name": "phantom", "summary": "made where data.root is not set", "source": "data.phantom"},
+    ]

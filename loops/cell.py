@@ -1,0 +1,152 @@
+"""One run from its settings to its folder: what `salearn run` does, and one cell of a study."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loops.board import Board
+from loops.config import RunConfig
+from loops.inner import Inner
+from loops.outer import run
+from loops.progress import Progress
+from loops.workbench import Workbench
+from salearn.budget import Schedule
+from salearn.errors import ConfigError
+from salearn.settings import dump
+from salearn.store import read_json, write_json, write_text
+
+PACKAGES = (
+    "torch", "transformers", "peft", "monai", "faiss-cpu", "scikit-learn", "ray", "numpy",
+    "nibabel", "tensorboard",
+)  # fmt: skip
+
+
+def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
+    """Run all rounds that are not done; the same call again does nothing.
+
+    Returns:
+        {"out", "key", "rounds", "ran", "final": last round's metrics}.
+    """
+    progress = progress or Progress()
+    set_threads(config.threads)
+    out = Path(config.out)
+    with _claimed(out):
+        bench = Workbench(config, progress)
+        _describe(bench)
+        schedule = Schedule.of_totals(config.budget)
+        done = len(bench.finished_rounds())
+        board = Board(out / "tensorboard")
+        rounds = run(
+            strategy=config.build_strategy(),
+            inner=Inner(bench),
+            oracle=bench.oracle,
+            pool=bench.pool(),
+            schedule=schedule,
+            log=bench.log,
+            seed=config.draw_seed,
+        )
+        record: dict[str, Any] = {}
+        for record in rounds:
+            if record["round"] >= done:
+                board.add(record)
+                progress.say(_sentence(record))
+        board.close()
+    total = len(schedule.per_round)
+    return {
+        "out": str(out), "key": config.key, "rounds": total, "ran": total - done,
+        "final": record["metrics"],
+    }  # fmt: skip
+
+
+def set_threads(threads: int) -> None:
+    """Torch and FAISS threads of this process."""
+    import torch
+
+    torch.set_num_threads(threads)
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Hold the run folder; a second process on it is refused, a dead one blocks nobody."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{out}: another process is running in this folder") from None
+        yield
+
+
+def _describe(bench: Workbench) -> None:
+    """Write config.yaml, run.json and split.json, or refuse a folder of another run."""
+    config, out = bench.config, bench.out
+    path = out / "run.json"
+    if path.exists() and (key := read_json(path)["key"]) != config.key:
+        raise ConfigError(
+            f"{out}: holds a run with other settings (key {key}, now {config.key}); "
+            f"see {out / 'config.yaml'}, or name another folder with out=..."
+        )
+    hashes = {case: bench.key(case) for case in bench.cases}
+    split = bench.split.record(bench.dataset, hashes)
+    _same_split(out / "split.json", split)
+    write_json(path, _run_record(bench, split))
+    write_text(out / "config.yaml", yaml.safe_dump(dump(config), sort_keys=False))
+
+
+def _same_split(path: Path, split: dict[str, Any]) -> None:
+    if path.exists() and read_json(path) != split:
+        raise ConfigError(
+            f"{path}: the data or the split changed since this run began; restore the data set, "
+            "or start anew with another out=..."
+        )
+    write_json(path, split)
+
+
+def _run_record(bench: Workbench, split: dict[str, Any]) -> dict[str, Any]:
+    config = bench.config
+    return {
+        "key": config.key,
+        "factors": {
+            "dataset": bench.dataset.name,
+            "strategy": config.strategy["name"],
+            "learner": config.learner_name,
+            "draw_seed": config.draw_seed,
+            "train_seed": config.train_seed,
+        },
+        "budget": list(config.budget),
+        "unit": config.unit,
+        "classes": list(bench.dataset.classes),
+        "split": bench.split.counts() | {"hash": split["hash"]},
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "cost_model": dump(config.cost),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _sentence(record: dict[str, Any]) -> str:
+    means = {
+        row["stage"]: row["dice"]
+        for row in record["metrics"]
+        if row["split"] == "test" and row["class"] == "mean"
+    }
+    scores = ", ".join(f"{stage} {dice:.3f}" for stage, dice in means.items())
+    return f"round {record['round']}: {record['num_labeled']} labeled, test Dice {scores}"

@@ -1,0 +1,88 @@
+"""Score label files of any tool against reference masks, for `salearn evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salearn.cases import CaseId
+from salearn.data.nifti import decode
+from salearn.data.volumes import read_mask
+from salearn.errors import DataError
+from salearn.metrics.evaluate import evaluate_case, summarise
+
+SUFFIXES = (".nii.gz", ".nii")
+COLUMNS = ("class", "dice", "iou", "hd95_mm", "assd_mm", "nsd", "n_used", "n_missed", "n_false")
+
+
+def evaluate_files(prediction: Path, reference: Path) -> dict[str, Any]:
+    """{"cases": rows per case and class, "summary": means per class} of two files or folders.
+
+    Classes are the label values that occur in the references, background left out.
+
+    Raises:
+        DataError: nothing to compare, a prediction is missing, or grids differ.
+    """
+    pairs = _pairs(prediction, reference)
+    values = _classes([file for _, file in pairs.values()])
+    rows: list[dict[str, Any]] = []
+    for case, (predicted, drawn) in pairs.items():
+        rows += _score(case, predicted, drawn, values)
+    return {"cases": rows, "summary": summarise(rows)}
+
+
+def render(result: dict[str, Any]) -> str:
+    """The summary as a table for people."""
+    lines = ["  ".join(f"{name:>10}" for name in COLUMNS)]
+    for row in result["summary"]:
+        cells = [row.get(name) for name in COLUMNS]
+        lines.append("  ".join(f"{_cell(value):>10}" for value in cells))
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _pairs(prediction: Path, reference: Path) -> dict[CaseId, tuple[Path, Path]]:
+    for path in (prediction, reference):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    if reference.is_file():
+        return {CaseId(_stem(reference)): (prediction, reference)}
+    drawn = {_stem(file): file for file in sorted(reference.iterdir()) if _is_nifti(file)}
+    predicted = {_stem(file): file for file in sorted(prediction.iterdir()) if _is_nifti(file)}
+    missing = sorted(set(drawn) - set(predicted))
+    if missing or not drawn:
+        raise DataError(
+            f"{prediction}: no prediction for {missing[:5] or 'any case'} of {reference} "
+            f"({len(drawn)} references); name predictions like the references"
+        )
+    return {CaseId(case): (predicted[case], drawn[case]) for case in drawn}
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.endswith(SUFFIXES)
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _classes(files: list[Path]) -> tuple[int, ...]:
+    found: set[int] = set()
+    for file in files:
+        found |= {int(value) for value in np.unique(decode(file, _stem(file)).array)}
+    return tuple(sorted(found - {0}))
+
+
+def _score(
+    case: CaseId, predicted: Path, drawn: Path, values: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    geometry = decode(drawn, case).geometry
+    reference = read_mask(drawn, case, values, geometry)
+    labels = read_mask(predicted, case, values, geometry)
+    names = [f"class_{value}" for value in values]
+    return evaluate_case(labels, reference, geometry.ras_spacing, names, case)

@@ -1,0 +1,95 @@
+"""Predict the validation and test cases with every stage, and score them case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from loops.workbench import Workbench
+from salearn.cases import CaseId
+from salearn.data.volumes import write_labels
+from salearn.metrics.evaluate import evaluate_case, summarise
+from salearn.segmenter import Segmenter
+from salearn.store import content_key, read_lines, write_lines
+
+MEASURE_VERSION = 1
+Rows = list[dict[str, Any]]
+Part = Literal["validation", "test"]
+PARTS: tuple[Part, ...] = ("validation", "test")
+
+
+def measure(
+    bench: Workbench, segmenters: Mapping[str, tuple[Segmenter, str]], round: int
+) -> dict[str, Any]:
+    """Scores of every stage on every split; per-case rows go to cases.jsonl of the run.
+
+    Args:
+        segmenters: stage -> the segmenter and the key of what it was trained to.
+    """
+    rows: Rows = []
+    for stage, (segmenter, key) in segmenters.items():
+        for split in PARTS:
+            rows += _scored(bench, segmenter, key, stage, split, round)
+    _keep(bench.out / "cases.jsonl", rows, round)
+    return {"metrics": _summaries(rows)}
+
+
+def _scored(
+    bench: Workbench, segmenter: Segmenter, key: str, stage: str, split: Part, round: int
+) -> Rows:
+    """Rows of one stage on one split, from the store if they were scored before."""
+    cases = tuple(sorted(getattr(bench.split, split)))
+    if not cases:
+        return []
+    digests = [(case, bench.key(case)) for case in cases]
+    name = content_key("scores", MEASURE_VERSION, stage, key, digests)
+
+    def make(work: Path) -> None:
+        with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
+            write_lines(work / "rows.jsonl", _score(bench, segmenter, stage, split, cases, round))
+
+    for case in cases:  # logged even when the scores themselves are found
+        bench.oracle.reveal(case, split, round)
+    rows: Rows = read_lines(bench.store.get("scores", name, make) / "rows.jsonl")
+    return [{"round": round, "split": split, "stage": stage} | row for row in rows]
+
+
+def _score(
+    bench: Workbench,
+    segmenter: Segmenter,
+    stage: str,
+    split: Part,
+    cases: tuple[CaseId, ...],
+    round: int,
+) -> Rows:
+    rows: Rows = []
+    volumes = [bench.volume(case) for case in cases]
+    predictions = segmenter.predict([volume.image for volume in volumes])
+    for case, volume, probabilities in zip(cases, volumes, predictions, strict=True):
+        labels = probabilities.argmax(axis=0).astype(np.uint8)
+        reference = bench.oracle.reveal(case, split, round)
+        rows += evaluate_case(labels, reference, volume.spacing, bench.dataset.classes, case)
+        if bench.config.save_predictions:
+            folder = bench.out / "predictions" / f"round_{round:03d}" / stage
+            write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)
+    return rows
+
+
+def _keep(path: Path, rows: Rows, round: int) -> None:
+    """Earlier rounds stay, this round is written anew: a killed round leaves no double rows."""
+    earlier = [row for row in read_lines(path) if row["round"] < round]
+    write_lines(path, earlier + rows)
+
+
+def _summaries(rows: Rows) -> Rows:
+    groups: dict[tuple[str, str], Rows] = {}
+    for row in rows:
+        groups.setdefault((row["split"], row["stage"]), []).append(row)
+    return [
+        {"split": split, "stage": stage} | summary
+        for (split, stage), group in groups.items()
+        for summary in summarise(group)
+    ]

@@ -1,0 +1,114 @@
+"""The active loop: select, annotate, train, measure, record. The log is the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from salearn.budget import Schedule
+from salearn.cases import Pool, Selection, UnitId
+from salearn.errors import ConfigError
+from salearn.evidence import Evidence
+from salearn.store import append_line, read_lines
+from strategies.registry import Strategy
+
+RoundRecord = dict[str, Any]
+
+
+@runtime_checkable
+class Annotator(Protocol):
+    """Who draws masks: a file reader in a simulation, a person in a clinic."""
+
+    def annotate(self, units: Sequence[UnitId], round: int) -> None:
+        """Make the masks of these units known; what was known stays free of charge."""
+        ...
+
+    def spent(self, until_round: int | None = None) -> dict[str, float]:
+        """The budget spent until the end of a round."""
+        ...
+
+
+@runtime_checkable
+class InnerLoop(Protocol):
+    """Trains on the labeled part of a pool, and says what it learnt."""
+
+    def evidence(self, pool: Pool, round: int) -> Evidence:
+        """What may be looked at before round `round` selects; round 0 knows no model."""
+        ...
+
+    def train(self, pool: Pool, round: int) -> dict[str, Any]:
+        """Train and measure; fields for the record. What is already done is not done again."""
+        ...
+
+
+def run(
+    *,
+    strategy: Strategy,
+    inner: InnerLoop,
+    oracle: Annotator,
+    pool: Pool,
+    schedule: Schedule,
+    log: Path,
+    seed: int,
+) -> Iterator[RoundRecord]:
+    """Yield one record per round; rounds that the log holds are yielded without training.
+
+    The randomness of round k comes from `default_rng([seed, k])`, so it does not depend on what
+    ran before: a run that was cut and started again equals an uncut one.
+
+    Raises:
+        ConfigError: the budget is larger than the pool, or the log is of another pool.
+    """
+    if schedule.total > len(pool.unlabeled):
+        raise ConfigError(
+            f"budget: {schedule.total} annotated units are asked for, but only "
+            f"{len(pool.unlabeled)} units of the pool can be annotated; lower `budget` or the "
+            "test and validation shares of `data.split`"
+        )
+    done = read_lines(log)
+    for k, n in enumerate(schedule.per_round):
+        if k < len(done):
+            pool = pool.after(_replayed(done[k], pool, log))
+            yield done[k]
+            continue
+        rng = np.random.default_rng([seed, k])
+        selection = strategy.select(pool, n, inner.evidence(pool, k), rng)
+        _check(selection, pool, n)
+        oracle.annotate(selection.unit_ids, k)
+        pool = pool.after(selection.unit_ids)
+        record = _record(k, selection, pool, oracle) | inner.train(pool, k)
+        append_line(log, record)
+        yield record
+
+
+def _record(k: int, selection: Selection, pool: Pool, oracle: Annotator) -> RoundRecord:
+    return {
+        "round": k,
+        "num_labeled": len(pool.labeled),
+        "selected": list(selection.unit_ids),
+        "scores": {unit: round(float(score), 9) for unit, score in selection.scores.items()},
+        "cost": oracle.spent(until_round=k),
+    }
+
+
+def _replayed(record: RoundRecord, pool: Pool, log: Path) -> tuple[UnitId, ...]:
+    chosen = tuple(UnitId(unit) for unit in record["selected"])
+    strangers = set(chosen) - set(pool.unlabeled)
+    if strangers:
+        raise ConfigError(
+            f"{log}: round {record['round']} selected {sorted(strangers)[:3]}, which this pool "
+            "does not hold; the folder belongs to other data or another split: use another `out`"
+        )
+    return chosen
+
+
+def _check(selection: Selection, pool: Pool, n: int) -> None:
+    """Guard rails of a simulation: n distinct unlabeled units, finite."""
+    chosen = selection.unit_ids
+    if len(chosen) != n or len(set(chosen)) != n or not set(chosen) <= set(pool.unlabeled):
+        raise ValueError(f"the strategy did not answer {n} distinct unlabeled units: {chosen}")
+    if not np.isfinite(list(selection.scores.values())).all():
+        raise ValueError("the strategy answered scores that are not finite")

@@ -1,0 +1,112 @@
+"""The nouns of the outer loop: Case, unit ids, Pool, Selection. numpy only, no files opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NewType
+
+import numpy as np
+
+CaseId = NewType("CaseId", str)
+UnitId = NewType("UnitId", str)  # "case" (a volume) or "case@012" (a slice along the slice axis)
+
+SLICE_MARK = "@"
+IGNORE = 255  # value of mask voxels that nobody annotated, and of the void of a mosaic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One scan. It has no mask on purpose: masks are behind the Oracle.
+
+    Attributes:
+        id: unique within the data set.
+        images: one file a channel (nnU-Net), or a single file.
+        patient: groups cases of one person in splits; None = the case is its own group.
+    """
+
+    id: CaseId
+    images: tuple[Path, ...]
+    patient: str | None = None
+
+
+def unit_id(case: CaseId, index: int | None = None) -> UnitId:
+    """The id of a whole volume, or of the slice `index` of it."""
+    return UnitId(case if index is None else f"{case}{SLICE_MARK}{index:03d}")
+
+
+def parse_unit(unit: UnitId) -> tuple[CaseId, int | None]:
+    """Case and slice index (None for a volume) of a unit id."""
+    case, mark, index = unit.rpartition(SLICE_MARK)
+    if not mark:
+        return CaseId(unit), None
+    return CaseId(case), int(index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """What may be selected. A round makes a new pool; nothing is moved in place."""
+
+    labeled: tuple[UnitId, ...]
+    unlabeled: tuple[UnitId, ...]
+
+    def after(self, chosen: Sequence[UnitId]) -> Pool:
+        """The pool once `chosen` are annotated.
+
+        Raises:
+            ValueError: `chosen` are not distinct or not all unlabeled.
+        """
+        if len(set(chosen)) != len(chosen):
+            raise ValueError(f"chosen units are not distinct: {list(chosen)}")
+        strangers = sorted(set(chosen) - set(self.unlabeled))
+        if strangers:
+            raise ValueError(f"not among the unlabeled units: {strangers[:5]}")
+        taken = set(chosen)
+        rest = tuple(unit for unit in self.unlabeled if unit not in taken)
+        return Pool(labeled=(*self.labeled, *chosen), unlabeled=rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a strategy answers: the units, best first, and the score of every candidate.
+
+    Attributes:
+        unit_ids: the chosen units in order of choice.
+        scores: every candidate of the pool; higher = more wanted. For a greedy rule the value that
+            the unit had when it was picked, or at the end if it was not.
+    """
+
+    unit_ids: tuple[UnitId, ...]
+    scores: Mapping[UnitId, float]
+
+
+def check_request(pool: Pool, n: int) -> None:
+    """Refuse a request that the pool cannot meet.
+
+    Raises:
+        ValueError: n is negative or larger than the number of unlabeled units.
+    """
+    if n < 0 or n > len(pool.unlabeled):
+        raise ValueError(f"asked for {n} units, but {len(pool.unlabeled)} are unlabeled")
+
+
+def shuffled(units: Sequence[UnitId], rng: np.random.Generator) -> list[UnitId]:
+    """The units in an order that depends on their set and the generator, not on their order."""
+    ordered = sorted(units)
+    return [ordered[i] for i in rng.permutation(len(ordered))]
+
+
+def best(scores: Mapping[UnitId, float], n: int, rng: np.random.Generator) -> Selection:
+    """The n highest scores; ties are broken by the generator, never by position.
+
+    Raises:
+        ValueError: more units are wanted than there are, or a score is not finite.
+    """
+    if n < 0 or n > len(scores):
+        raise ValueError(f"asked for {n} units, but {len(scores)} are unlabeled")
+    bad = [unit for unit, score in scores.items() if not np.isfinite(score)]
+    if bad:
+        raise ValueError(f"scores must be finite; these units' are not: {sorted(bad)[:5]}")
+    order = sorted(shuffled(list(scores), rng), key=lambda unit: -scores[unit])
+    return Selection(unit_ids=tuple(order[:n]), scores=dict(scores))

@@ -1,0 +1,1 @@
+"""From files to arrays: formats, volumes, checks, cache, phantoms, patches, augmentation."""

@@ -1,0 +1,1 @@
+"""Embeddings of slices and volumes, and the FAISS index over them."""

@@ -1,0 +1,106 @@
+"""Losses of segmentation and consistency, and the ramps that weight them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+IGNORE = 255  # mask value of what nobody annotated: it reaches neither cross-entropy nor Dice
+SMOOTH = 1e-5
+
+
+def segmentation_loss(
+    logits: Float[Tensor, "b class *space"],
+    mask: Int[Tensor, "b *space"],
+    squared: bool = True,
+    background: bool = True,
+) -> Float[Tensor, ""]:
+    """Half the cross-entropy plus half the Dice loss against a hard mask; 0 if all is ignored.
+
+    Args:
+        mask: class of each voxel, or `IGNORE`.
+        squared: squares in the denominator of Dice, the form of SFR and UA-MT.
+        background: class 0 takes part in the mean of Dice over classes.
+
+    Source: SFR eq. 5; Dice form of its released code (sums over batch and voxels together).
+    """
+    known = mask != IGNORE
+    hot = torch.zeros_like(logits).scatter_(1, (mask * known).long().unsqueeze(1), 1.0)
+    return soft_segmentation_loss(logits, hot, known.to(logits.dtype), squared, background)
+
+
+def soft_segmentation_loss(
+    logits: Float[Tensor, "b class *space"],
+    target: Float[Tensor, "b class *space"],
+    weight: Float[Tensor, "b *space"] | None = None,
+    squared: bool = True,
+    background: bool = True,
+) -> Float[Tensor, ""]:
+    """Half cross-entropy plus half Dice against class probabilities, voxels weighted.
+
+    Args:
+        target: probabilities that sum to 1 over classes (one-hot for hard labels).
+        weight: 0..1 for each voxel; None = 1 everywhere. All 0 gives a loss of 0.
+
+    Source: SFR eq. 7, with soft targets and weights as our extension.
+    """
+    log_p = torch.log_softmax(logits, dim=1)
+    if weight is None:
+        weight = torch.ones_like(logits[:, 0])
+    entropy = _weighted_mean(-(target * log_p).sum(1), weight)
+    return 0.5 * (entropy + dice_loss(log_p.exp(), target, weight, squared, background))
+
+
+def dice_loss(
+    probabilities: Float[Tensor, "b class *space"],
+    target: Float[Tensor, "b class *space"],
+    weight: Float[Tensor, "b *space"],
+    squared: bool = True,
+    background: bool = True,
+    smooth: float = SMOOTH,
+) -> Float[Tensor, ""]:
+    """1 - Dice, the mean over classes; a class absent from target and prediction costs nothing."""
+    first = 0 if background else 1
+    p, y, w = probabilities[:, first:], target[:, first:], weight.unsqueeze(1)
+    axes = [0, *range(2, p.ndim)]
+    overlap = (w * p * y).sum(axes)
+    size = (w * (p * p + y * y)).sum(axes) if squared else (w * (p + y)).sum(axes)
+    return (1 - (2 * overlap + smooth) / (size + smooth)).mean()
+
+
+def consistency_mse(
+    student: Float[Tensor, "b class *space"],
+    teacher: Float[Tensor, "b class *space"],
+    weight: Float[Tensor, "b *space"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean squared difference of the softmaxes of two logits, over voxels and classes.
+
+    The gradient flows to the student only. Source: Mean Teacher as in UA-MT and SFR.
+    """
+    target = torch.softmax(teacher.detach(), dim=1)
+    squares = (torch.softmax(student, dim=1) - target).square().mean(1)
+    return squares.mean() if weight is None else _weighted_mean(squares, weight)
+
+
+def sigmoid_ramp(progress: float, length: float = 1.0) -> float:
+    """exp(-5 (1 - x)^2), x = progress / length held in 0..1: rises from 0.0067 to 1.
+
+    Args:
+        progress: share of the training done, 0..1.
+        length: share of the training at which the ramp ends; 0 = no ramp, always 1.
+    """
+    x = 1.0 if length <= 0 else min(max(progress / length, 0.0), 1.0)
+    return math.exp(-5.0 * (1.0 - x) ** 2)
+
+
+def linear_decay(progress: float) -> float:
+    """1 - progress, held in 0..1 (the decay that SFR's code leaves commented out)."""
+    return 1.0 - min(max(progress, 0.0), 1.0)
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    # The floor keeps 0/0 out when nothing is weighted; any real sum of weights is far above it.
+    return (values * weight).sum() / weight.sum().clamp_min(1e-6)

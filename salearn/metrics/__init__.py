@@ -1,0 +1,1 @@
+"""Overlap, surface distance (mm) and budget curves."""

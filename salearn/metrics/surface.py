@@ -1,0 +1,182 @@
+"""Distances between the surfaces of two masks, in mm.
+
+The surface of a mask is its voxels with at least one of six face neighbours outside the mask; what
+lies outside the image is outside the mask. An axis of extent 1 (a 2-D image) has no neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from salearn.settings import Field, settings
+
+Spacing = tuple[float, float, float]
+Box = tuple[slice, ...]
+
+# Border voxels of both masks together up to which a tree beats two distance transforms; beyond it
+# (noise, full images) the tree can be ten times slower, below it the transform is.
+TREE_LIMIT = 50_000
+
+
+@settings
+class SurfaceSettings:
+    """How surfaces are compared.
+
+    Attributes:
+        tolerance_mm: distance up to which a surface voxel counts as right in the NSD.
+        empty: distance given when exactly one mask is empty: the image diagonal (means stay
+            finite and a missed structure is the worst result), infinity (for rank tests) or NaN.
+    """
+
+    tolerance_mm: float = Field(default=2.0, ge=0)
+    empty: Literal["diag", "inf", "nan"] = "diag"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceDistances:
+    """Distance in mm from every surface voxel of one mask to the nearest one of the other.
+
+    Attributes:
+        from_prediction: one for each surface voxel of the prediction, to the reference.
+        from_reference: one for each surface voxel of the reference, to the prediction.
+    """
+
+    from_prediction: Float[np.ndarray, " p"]
+    from_reference: Float[np.ndarray, " r"]
+
+    @cached_property
+    def pooled(self) -> Float[np.ndarray, " n"]:
+        """Both directions together."""
+        return np.concatenate([self.from_prediction, self.from_reference])
+
+    def hausdorff(self, percentile: float = 95.0) -> float:
+        """The larger of the two directed percentiles (MONAI's definition); 100 = Hausdorff."""
+        sides = (self.from_prediction, self.from_reference)
+        return float(max(np.percentile(side, percentile) for side in sides))
+
+    def hausdorff_pooled(self, percentile: float = 95.0) -> float:
+        """The percentile of both directions together (MedPy's definition, the literature's)."""
+        return float(np.percentile(self.pooled, percentile))
+
+    @property
+    def assd(self) -> float:
+        """Mean over both directions together (pooled average symmetric surface distance)."""
+        return float(self.pooled.mean())
+
+    @property
+    def asd(self) -> tuple[float, float]:
+        """Directed means: prediction to reference (what MedPy's `asd` prints), and back."""
+        return float(self.from_prediction.mean()), float(self.from_reference.mean())
+
+    def nsd(self, tolerance_mm: float) -> float:
+        """Share of all surface voxels within the tolerance of the other surface, 0..1."""
+        return float((self.pooled <= tolerance_mm).mean())
+
+
+def border(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """The surface voxels of a mask."""
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        if mask.shape[axis] <= 1:
+            continue
+        ahead, here = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        ahead[1:] &= here[:-1]
+        ahead[:-1] &= here[1:]
+        ahead[0] = ahead[-1] = False
+    return np.asarray(mask & ~inner)
+
+
+def box_of(present: np.ndarray, margin: int = 1) -> Box:
+    """The smallest box around all voxels that are not 0, plus a margin where the image has room.
+
+    With the margin of 1 an axis of extent 1 stays the mark of a 2-D image. All slices are empty
+    when nothing is there.
+    """
+    box = []
+    for axis, size in enumerate(present.shape):
+        others = tuple(a for a in range(present.ndim) if a != axis)
+        found = np.flatnonzero(present.any(axis=others))
+        if not len(found):
+            return tuple(slice(0, 0) for _ in present.shape)
+        box.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, size)))
+    return tuple(box)
+
+
+def surface_distances(
+    prediction: Bool[np.ndarray, "x y z"],
+    reference: Bool[np.ndarray, "x y z"],
+    spacing: Spacing,
+    tree_limit: int = TREE_LIMIT,
+) -> SurfaceDistances:
+    """Both directed sets of distances, computed inside the union box.
+
+    Args:
+        spacing: mm per voxel along x, y, z.
+        tree_limit: border voxels up to which a k-d tree is used, a distance transform beyond.
+
+    Raises:
+        ValueError: a mask is empty, so there is no distance.
+    """
+    box = box_of(prediction | reference)
+    edges = border(prediction[box]), border(reference[box])
+    sizes = [int(edge.sum()) for edge in edges]
+    if 0 in sizes:
+        raise ValueError("surface distances need two masks that are not empty")
+    directed = _by_tree if sum(sizes) <= tree_limit else _by_transform
+    return SurfaceDistances(
+        from_prediction=directed(edges[0], edges[1], spacing),
+        from_reference=directed(edges[1], edges[0], spacing),
+    )
+
+
+def _by_tree(start: np.ndarray, goal: np.ndarray, spacing: Spacing) -> np.ndarray:
+    from scipy.spatial import cKDTree
+
+    distances = np.zeros(int(start.sum()))
+    apart = ~goal[start]  # voxels on both surfaces are at distance 0 and need no search
+    if apart.any():
+        points = np.argwhere(start)[apart] * spacing
+        tree = cKDTree(np.argwhere(goal) * spacing, balanced_tree=False, compact_nodes=False)
+        distances[apart] = tree.query(points)[0]
+    return distances
+
+
+def _by_transform(start: np.ndarray, goal: np.ndarray, spacing: Spacing) -> np.ndarray:
+    from scipy.ndimage import distance_transform_edt
+
+    distances = np.asarray(distance_transform_edt(~goal, sampling=spacing))
+    return np.asarray(distances[start], dtype=np.float64)
+
+
+def surface_scores(
+    prediction: Bool[np.ndarray, "x y z"],
+    reference: Bool[np.ndarray, "x y z"],
+    spacing: Spacing,
+    diagonal_mm: float,
+    how: SurfaceSettings,
+) -> dict[str, float]:
+    """hd95_mm, hd95_pooled_mm, assd_mm and nsd of one class, with the policy for empty masks.
+
+    Both empty: all NaN (the case is excluded and counted). One empty: `how.empty`, and NSD 0.
+
+    Args:
+        diagonal_mm: length of the diagonal of the whole image.
+    """
+    found = bool(prediction.any()), bool(reference.any())
+    if all(found):
+        distances = surface_distances(prediction, reference, spacing)
+        return {
+            "hd95_mm": distances.hausdorff(),
+            "hd95_pooled_mm": distances.hausdorff_pooled(),
+            "assd_mm": distances.assd,
+            "nsd": distances.nsd(how.tolerance_mm),
+        }
+    given = {"diag": diagonal_mm, "inf": float("inf"), "nan": float("nan")}[how.empty]
+    far = given if any(found) else float("nan")
+    agreed = 0.0 if any(found) else float("nan")
+    return {"hd95_mm": far, "hd95_pooled_mm": far, "assd_mm": far, "nsd": agreed}

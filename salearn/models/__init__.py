@@ -1,0 +1,1 @@
+"""The only folder that builds torch modules: SAM3, LoRA, V-Net, EMA."""

@@ -1,0 +1,1 @@
+"""Tidy tables, figures and summaries of finished runs."""

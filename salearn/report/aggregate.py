@@ -1,0 +1,264 @@
+"""Budget curves over seeds and cases, and paired differences between two arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from salearn.metrics.curves import aubc
+from salearn.metrics.evaluate import MEAN, STATUSES
+from salearn.report.tables import ARM
+from salearn.settings import Field, settings
+from salearn.stats.bootstrap import Hierarchy, nanmean, percentile_intervals
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP = (*ARM, "split", "stage")
+AREAS = ("aubc", "aubc_low", "aubc_high", "aubc_cost")
+AXES = ("budgets", "runs", "cases", "classes")
+
+
+@settings
+class CurveSettings:
+    """How runs become curves.
+
+    Attributes:
+        metrics: which metrics get a curve.
+        replicates: bootstrap resamples; 2,000 to explore, 10,000 for a paper.
+        level: of the intervals.
+        seed: of the resamples.
+    """
+
+    metrics: tuple[str, ...] = ("dice", "hd95_mm")
+    replicates: int = Field(default=2_000, ge=100)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """One metric of one arm (strategy x learner) at one stage, over budgets.
+
+    Attributes:
+        keys: the GROUP columns.
+        budgets: annotated units, rising.
+        runs: (draw seed, train seed) of each run.
+        values: NaN = undefined (class absent in the case) or the run has not come so far.
+        statuses: of each value, index into ("ok", *STATUSES); -1 = the run has not come so far.
+    """
+
+    keys: Mapping[str, str]
+    metric: str
+    budgets: tuple[int, ...]
+    runs: tuple[tuple[int, int], ...]
+    cases: tuple[str, ...]
+    classes: tuple[str, ...]
+    values: Float[np.ndarray, "budget run case class"] = field(repr=False)
+    statuses: Int[np.ndarray, "budget run case class"] = field(repr=False)
+
+    def ran(self) -> np.ndarray:
+        """Which run has come to which budget, axes budget, run."""
+        return np.asarray((self.statuses >= 0).any(axis=(2, 3)))
+
+    def columns(self) -> list[tuple[str, slice]]:
+        """Each class, then the mean over classes, as slices of the last axis."""
+        single = [(name, slice(k, k + 1)) for k, name in enumerate(self.classes)]
+        return [*single, (MEAN, slice(0, len(self.classes)))]
+
+
+def curves_of(cases: pd.DataFrame, how: CurveSettings) -> list[Curve]:
+    """All curves in a case table."""
+    found = []
+    for names, part in cases.groupby(list(GROUP), observed=True, sort=True):
+        keys = dict(zip(GROUP, map(str, names), strict=True))
+        found += [_curve(keys, part, metric) for metric in how.metrics]
+    return found
+
+
+def _curve(keys: Mapping[str, str], part: pd.DataFrame, metric: str) -> Curve:
+    import pandas as pd
+
+    seeds = pd.MultiIndex.from_frame(part[["draw_seed", "train_seed"]])
+    axes = [pd.factorize(part["num_labeled"], sort=True), pd.factorize(seeds, sort=True)]
+    axes.append(pd.factorize(part["case"].astype(str), sort=True))
+    axes.append(pd.factorize(part["class"].astype(str)))  # in the order of the labels
+    place = tuple(codes for codes, _ in axes)
+    shape = tuple(len(names) for _, names in axes)
+    values, statuses = np.full(shape, np.nan), np.full(shape, -1)
+    values[place] = part[metric].to_numpy()
+    codes = {name: code for code, name in enumerate(("ok", *STATUSES))}
+    statuses[place] = part["status"].astype(str).map(codes).to_numpy(dtype=int)
+    return Curve(
+        keys=keys,
+        metric=metric,
+        budgets=tuple(int(n) for n in axes[0][1]),
+        runs=tuple((int(draw), int(train)) for draw, train in axes[1][1]),
+        cases=tuple(axes[2][1]),
+        classes=tuple(axes[3][1]),
+        values=values,
+        statuses=statuses,
+    )
+
+
+def difference(curve: Curve, base: Curve) -> Curve | None:
+    """`curve` minus `base`, paired by seeds, case and class; None if nothing pairs up."""
+    pairs = [_shared(getattr(curve, axis), getattr(base, axis)) for axis in AXES]
+    if not all(pairs):
+        return None
+    mine = np.ix_(*[[a for a, _ in axis] for axis in pairs])
+    other = np.ix_(*[[b for _, b in axis] for axis in pairs])
+    both = (curve.statuses[mine] >= 0) & (base.statuses[other] >= 0)
+    with np.errstate(invalid="ignore"):  # inf - inf: both missed the class, no difference known
+        values = np.where(both, curve.values[mine] - base.values[other], np.nan)
+    kept = [
+        tuple(getattr(curve, axis)[a] for a, _ in pair)
+        for axis, pair in zip(AXES, pairs, strict=True)
+    ]
+    axes: dict[str, Any] = dict(zip(AXES, kept, strict=True))
+    return replace(curve, **axes, values=values, statuses=np.where(both, 0, -1))
+
+
+def _shared(mine: Sequence[Any], other: Sequence[Any]) -> list[tuple[int, int]]:
+    where = {name: index for index, name in enumerate(other)}
+    return [(index, where[name]) for index, name in enumerate(mine) if name in where]
+
+
+def curve_rows(curve: Curve, how: CurveSettings) -> Iterator[dict[str, Any]]:
+    """One row per class and budget: mean over seeds of the mean over cases, interval, area.
+
+    The area (aubc on the axis of rounds, aubc_cost on that of annotated units) is that of the mean
+    curve of the runs that reached every budget; `aubc_seeds` counts them.
+    """
+    ran = curve.ran()
+    tree = _tree(
+        _draws(curve, np.ones(len(curve.runs), dtype=bool)),
+        len(curve.cases),
+        how.replicates,
+        how.seed,
+    )
+    points = _class_means(curve, tree.identity())
+    drawn = _class_means(curve, tree)
+    areas = _areas(curve, points, drawn, how)
+    for step, budget in enumerate(curve.budgets):
+        if not ran[step].any():
+            continue
+        tree = _tree(_draws(curve, ran[step]), len(curve.cases), how.replicates, how.seed)
+        means = tree.identity().over_runs(points[:, ran[step], step])[0]
+        bounds = percentile_intervals(tree.over_runs(drawn[:, ran[step], step]), how.level)
+        for k, (name, columns) in enumerate(curve.columns()):
+            head = {**curve.keys, "metric": curve.metric, "class": name, "budget": budget}
+            found = {"mean": means[k], "low": bounds[0][k], "high": bounds[1][k]}
+            counts = _counts(curve.statuses[step][ran[step]][:, :, columns])
+            yield head | found | _basis(tree) | counts | areas[name]
+
+
+def _class_means(curve: Curve, tree: Hierarchy) -> np.ndarray:
+    """Means over drawn cases, axes replicate, run, budget, class; the mean over classes is last."""
+    steps, runs, cases, classes = curve.values.shape
+    table = np.moveaxis(curve.values, 0, 2).reshape(runs, cases, steps * classes)
+    means = tree.case_means(table).reshape(-1, runs, steps, classes)
+    return np.concatenate([means, nanmean(means)[..., None]], axis=-1)
+
+
+def _basis(tree: Hierarchy) -> dict[str, Any]:
+    return {
+        "interval_over": tree.over,
+        "descriptive": tree.descriptive,
+        "n_draws": len(set(tree.draws)),
+        "n_seeds": len(tree.draws),
+        "n_cases": tree.case_weights.shape[1],
+    }
+
+
+def _counts(statuses: np.ndarray) -> dict[str, int]:
+    counts = {f"n_{name}": int((statuses == k).sum()) for k, name in enumerate(STATUSES, start=1)}
+    total = int((statuses >= 0).sum())
+    return {"n_total": total, "n_used": total - counts["n_absent"], **counts}
+
+
+def _areas(
+    curve: Curve, points: np.ndarray, drawn: np.ndarray, how: CurveSettings
+) -> dict[str, dict[str, Any]]:
+    """Areas of each class and of the mean over classes, over the runs that reached the end."""
+    names = [name for name, _ in curve.columns()]
+    whole = np.asarray(curve.ran().all(axis=0))
+    if not whole.any():
+        return {name: dict.fromkeys(AREAS, float("nan")) | {"aubc_seeds": 0} for name in names}
+    tree = _tree(_draws(curve, whole), len(curve.cases), how.replicates, how.seed)
+    means = _steps(tree.identity(), points[:, whole])[0]
+    # One hierarchy resamples all budgets alike: the area of replicates replicates the area.
+    areas = _trapezoids(_steps(tree, drawn[:, whole]))
+    low, high = percentile_intervals(areas, how.level)
+    found = {}
+    for k, name in enumerate(names):
+        curve_k = [float(value) for value in means[:, k]]
+        ends = (aubc(curve_k), float(low[k]), float(high[k]), aubc(curve_k, curve.budgets))
+        found[name] = dict(zip(AREAS, ends, strict=True)) | {"aubc_seeds": int(whole.sum())}
+    return found
+
+
+def _steps(tree: Hierarchy, means: np.ndarray) -> np.ndarray:
+    """Means over runs, axes replicate, budget, class."""
+    b, runs, steps, columns = means.shape
+    flat = tree.over_runs(means.reshape(b, runs, steps * columns))
+    return flat.reshape(b, steps, columns)
+
+
+def _trapezoids(values: np.ndarray) -> np.ndarray:
+    """Areas on the loop axis, as metrics.curves.aubc, for all replicates at once."""
+    steps = values.shape[1]
+    if steps == 1:
+        return values[:, 0]
+    return np.asarray(np.trapezoid(values, axis=1) / (steps - 1))
+
+
+def _draws(curve: Curve, chosen: np.ndarray) -> tuple[int, ...]:
+    return tuple(draw for (draw, _), use in zip(curve.runs, chosen, strict=True) if use)
+
+
+@lru_cache(maxsize=64)
+def _tree(draws: tuple[int, ...], num_cases: int, replicates: int, seed: int) -> Hierarchy:
+    """Arms with the same seeds and cases share their resamples: made once."""
+    return Hierarchy.make(draws, num_cases, replicates, seed)
+
+
+def curve_table(curves: Sequence[Curve], how: CurveSettings) -> pd.DataFrame:
+    """Curves as a table: strategy x learner x stage x class x budget, test and validation."""
+    import pandas as pd
+
+    return pd.DataFrame([row for curve in curves for row in curve_rows(curve, how)])
+
+
+def difference_table(
+    curves: Sequence[Curve], how: CurveSettings, factor: str, base: str
+) -> pd.DataFrame:
+    """Paired differences to the arm that has `base` as its `factor` and is alike otherwise.
+
+    The columns are those of curve_table with `against`; statuses are not counted.
+
+    Args:
+        factor: "strategy" or "learner".
+    """
+    import pandas as pd
+
+    by_name = {_name(curve): curve for curve in curves}
+    rows: list[dict[str, Any]] = []
+    for curve in curves:
+        if curve.keys[factor] == base or curve.keys["split"] != "test":
+            continue
+        other = by_name.get(_name(curve, {factor: base}))
+        pair = difference(curve, other) if other else None
+        if pair is not None:
+            rows += [row | {"against": base} for row in curve_rows(pair, how)]
+    return pd.DataFrame(rows)
+
+
+def _name(curve: Curve, changed: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    keys = {**curve.keys, **(changed or {})}
+    return (*(keys[name] for name in GROUP), curve.metric)

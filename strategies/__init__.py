@@ -1,0 +1,1 @@
+"""First floor: which units to annotate next. One strategy a file."""

@@ -1,0 +1,141 @@
+"""One cell through the whole machine: resume, kill -9, poisoned masks, bad folders."""
+
+import gzip
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from loops.cell import run_cell
+from loops.config import parse_run
+from salearn.data.phantoms import PhantomSettings, write_phantoms
+from salearn.errors import ConfigError
+from salearn.store import read_json, read_lines
+
+WHOLE = {"strategy": "hybrid", "learner": "sfr_mean_teacher"}
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, **changes: Any) -> dict[str, Any]:
+    return run_cell(parse_run(tiny.values(folder, **changes), "test"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the whole machine."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, **WHOLE)
+    return folder
+
+
+def test_every_stage_leaves_its_record(whole: Path) -> None:
+    out = whole / "run"
+    records = read_lines(out / "rounds.jsonl")
+    assert [record["num_labeled"] for record in records] == [1, 2]
+    stages = {(row["split"], row["stage"], row["class"]) for row in records[0]["metrics"]}
+    for stage in ("sam", "student", "teacher"):
+        for name in ("anterior", "posterior", "mean"):
+            assert ("test", stage, name) in stages
+            assert ("validation", stage, name) in stages
+    assert len(records[0]["scores"]) == 6  # 9 cases - 2 test - 1 validation
+    assert records[0]["pseudo"]["num_cases"] == 3
+    trainings = read_lines(out / "trainings.jsonl")
+    assert [(t["stage"], t["round"]) for t in trainings] == [
+        ("adapters", 0),
+        ("students", 0),
+        ("adapters", 1),
+        ("students", 1),
+    ]
+    for name in ("config.yaml", "run.json", "split.json", "cases.jsonl", "timings.jsonl"):
+        assert (out / name).stat().st_size > 0
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def test_the_query_log_is_the_budget(whole: Path) -> None:
+    out = whole / "run"
+    lines = read_lines(out / "queries.jsonl")
+    annotated = [line["unit"] for line in lines if line["purpose"] == "annotate"]
+    assert annotated == [u for r in read_lines(out / "rounds.jsonl") for u in r["selected"]]
+    assert {line["purpose"] for line in lines} == {"annotate", "test", "validation"}
+    measured = {line["unit"] for line in lines if line["purpose"] != "annotate"}
+    assert not measured & set(annotated)
+
+
+def test_the_same_command_again_does_nothing(whole: Path) -> None:
+    before = (whole / "run" / "trainings.jsonl").read_bytes()
+    assert run(whole, **WHOLE)["ran"] == 0
+    assert (whole / "run" / "trainings.jsonl").read_bytes() == before
+
+
+def test_another_folder_finds_every_training_in_the_store(whole: Path) -> None:
+    result = run(whole, **WHOLE, out=str(whole / "again"))
+    assert result["ran"] == 2
+    assert not (whole / "again" / "trainings.jsonl").exists()
+    log = "rounds.jsonl"
+    assert (whole / "again" / log).read_bytes() == (whole / "run" / log).read_bytes()
+
+
+def test_other_settings_in_the_same_folder_are_refused(whole: Path) -> None:
+    with pytest.raises(ConfigError, match="other settings"):
+        run(whole, **(WHOLE | {"draw_seed": 5}))
+
+
+def test_a_killed_run_ends_like_an_uncut_one_and_trains_nothing_twice(
+    whole: Path, tmp_path: Path
+) -> None:
+    config = tiny.write(tmp_path, **WHOLE)
+    code = f"import sys; sys.argv=['salearn','run','{config}']; from loops.cli import main; main()"
+    log = tmp_path / "run" / "trainings.jsonl"
+    for wanted in (1, 3):  # killed after the first adapter, and after the second
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(read_lines(log)) < wanted:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    name = "rounds.jsonl"
+    assert (tmp_path / "run" / name).read_bytes() == (whole / "run" / name).read_bytes()
+    trainings = [(t["stage"], t["round"]) for t in read_lines(log)]
+    assert len(trainings) == len(set(trainings)) == 4
+
+
+def test_poisoned_masks_of_unlabeled_cases_change_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_phantoms(root, 9, PhantomSettings())
+    data = tiny.values(tmp_path)["data"]
+    data = {k: v for k, v in data.items() if k != "phantom_cases"} | {"root": str(root)}
+    run(tmp_path, **WHOLE, data=data)
+    opened = {line["unit"] for line in read_lines(tmp_path / "run" / "queries.jsonl")}
+    split = read_json(tmp_path / "run" / "split.json")
+    hidden = set(split["parts"]["pool"]["cases"]) - opened
+    assert len(hidden) == 4
+    for case in hidden:
+        (root / "labelsTr" / f"{case}.nii.gz").write_bytes(gzip.compress(b"garbage"))
+    before = (tmp_path / "run" / "rounds.jsonl").read_bytes()
+    for folder in ("run", "store"):
+        shutil.rmtree(tmp_path / folder)
+    run(tmp_path, **WHOLE, data=data)
+    assert (tmp_path / "run" / "rounds.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("learner", ["supervised", "mean_teacher", "sfr_supervised"])
+def test_every_learner_runs_on_slices_too(learner: str, tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        learner=learner,
+        unit="slice",
+        budget=[3, 5],
+        strategy="hybrid",
+    )
+    records = read_lines(Path(result["out"]) / "rounds.jsonl")
+    assert [len(record["selected"]) for record in records] == [3, 2]
+    assert all("@" in unit for record in records for unit in record["selected"])
