@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from loops.door import Refusal, check_neighbors, refusal
+from loops.door import RefusalError, check_neighbors, refusal
 
 app = typer.Typer(
     help="How much annotation does this segmentation task need, and which cases?",
@@ -52,10 +52,7 @@ def sweep(
     from loops.sweep import plan, sweep
 
     loaded = load_study(study, changes or ())
-    if dry_run:
-        result = plan(loaded)
-    else:
-        result = sweep(loaded)
+    result = plan(loaded) if dry_run else sweep(loaded)
     if as_json:
         _print_json(result)
     else:
@@ -210,7 +207,7 @@ def main() -> None:
     try:
         check_neighbors()
         app()
-    except Refusal as error:
+    except RefusalError as error:
         _fail(str(error), error.code)
     except Exception as error:
         known = refusal(error)

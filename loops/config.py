@@ -21,6 +21,7 @@ from salearn.data.phantoms import PhantomSettings
 from salearn.data.splits import SplitSettings
 from salearn.errors import ConfigError
 from salearn.features.embed import EmbedSettings
+from salearn.metrics.surface import SurfaceSettings
 from salearn.models.lora import LoraSettings
 from salearn.models.sam3 import SamSettings
 from salearn.oracle import CostModel
@@ -104,6 +105,7 @@ class RunConfig:
     embed: EmbedSettings = EmbedSettings()
     student: StudentSettings = StudentSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    surface: SurfaceSettings = SurfaceSettings()
     cost: CostModel = CostModel()
     out: str = "runs/run"
     store: str | None = None
@@ -117,8 +119,14 @@ class RunConfig:
         self.build_host()
 
     def build_strategy(self) -> Strategy:
-        """The strategy; ConfigError on an unknown name or setting."""
-        return STRATEGIES.build(_name(self.strategy, "strategy"), _rest(self.strategy))
+        """The strategy; ConfigError on an unknown name or setting.
+
+        A strategy that looks along slices follows `data.axis`, unless its own `axis` is set.
+        """
+        name, values = _name(self.strategy, "strategy"), _rest(self.strategy)
+        if "axis" in getattr(STRATEGIES.cls(name), "__dataclass_fields__", {}):
+            values = {"axis": self.data.axis} | values
+        return STRATEGIES.build(name, values)
 
     def build_host(self) -> Host:
         """The host of the learner; ConfigError on an unknown name or setting."""

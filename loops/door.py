@@ -10,7 +10,7 @@ WRONG_USAGE = 2
 FAILED = 1
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A message for the user and the exit code that goes with it."""
 
     def __init__(self, message: str, code: int) -> None:
@@ -22,12 +22,12 @@ def check_neighbors() -> None:
     """Stop if `strategies` or `loops` of another distribution hides ours.
 
     Raises:
-        Refusal: the three packages do not lie side by side; both paths are named.
+        RefusalError: the three packages do not lie side by side; both paths are named.
     """
     places = {name: _place(name) for name in ("salearn", "strategies", "loops")}
     for name, place in places.items():
         if place != places["salearn"]:
-            raise Refusal(
+            raise RefusalError(
                 f"package '{name}' comes from {place}, salearn from {places['salearn']}: another "
                 "distribution owns that name; install salearn in an environment of its own",
                 FAILED,
@@ -39,16 +39,16 @@ def _place(name: str) -> Path | None:
     return Path(spec.origin).parent.parent if spec and spec.origin else None
 
 
-def refusal(error: Exception) -> Refusal | None:
+def refusal(error: Exception) -> RefusalError | None:
     """The refusal that an error stands for; None for a fault of the program."""
     from salearn.errors import ConfigError, DataError, NotTrainedError, TrainingError, WeightsError
 
     if isinstance(error, ConfigError):
-        return Refusal(str(error), WRONG_USAGE)
+        return RefusalError(str(error), WRONG_USAGE)
     if isinstance(error, DataError | WeightsError | TrainingError | NotTrainedError):
-        return Refusal(str(error), FAILED)
+        return RefusalError(str(error), FAILED)
     if isinstance(error, OSError):
-        return Refusal(_disk(error), FAILED)
+        return RefusalError(_disk(error), FAILED)
     return None
 
 

@@ -13,6 +13,7 @@ from salearn.cases import CaseId
 from salearn.data.volumes import write_labels
 from salearn.metrics.evaluate import evaluate_case, summarise
 from salearn.segmenter import Segmenter
+from salearn.settings import dump
 from salearn.store import content_key, read_lines, write_lines
 
 MEASURE_VERSION = 1
@@ -45,7 +46,7 @@ def _scored(
     if not cases:
         return []
     digests = [(case, bench.key(case)) for case in cases]
-    name = content_key("scores", MEASURE_VERSION, stage, key, digests)
+    name = content_key("scores", MEASURE_VERSION, stage, key, digests, dump(bench.config.surface))
 
     def make(work: Path) -> None:
         with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
@@ -71,7 +72,9 @@ def _score(
     for case, volume, probabilities in zip(cases, volumes, predictions, strict=True):
         labels = probabilities.argmax(axis=0).astype(np.uint8)
         reference = bench.oracle.reveal(case, split, round)
-        rows += evaluate_case(labels, reference, volume.spacing, bench.dataset.classes, case)
+        rows += evaluate_case(
+            labels, reference, volume.spacing, bench.dataset.classes, case, bench.config.surface
+        )
         if bench.config.save_predictions:
             folder = bench.out / "predictions" / f"round_{round:03d}" / stage
             write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)

@@ -128,7 +128,7 @@ def _cell(
     for key, value in factors.items():
         put(values, key, value)
     run = parse_run(values, where)
-    name = "__".join([*(_slug(value) for value in factors.values()), run.key[:8]])
+    name = "__".join([*(_slug(key, value) for key, value in factors.items()), run.key[:8]])
     out = Path(study.out) / "cells" / name
     return Cell(
         name=name,
@@ -145,9 +145,12 @@ def run_config(cell: Cell) -> RunConfig:
     return parse_run(cell.values, f"cell {cell.name}")
 
 
-def _slug(value: Any) -> str:
+def _slug(key: str, value: Any) -> str:
+    """A name stands for itself; a number needs its key beside it."""
     text = value.get("name", value) if isinstance(value, dict) else value
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", str(text)).strip("-")[:40]
+    if not isinstance(text, str):
+        text = f"{key.rpartition('.')[2]}-{text}"
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")[:40]
 
 
 def _refuse_twins(cells: Sequence[Cell], path: Path) -> None:

@@ -7,8 +7,9 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,12 @@ def _serially(study: Study, todo: Sequence[Cell]) -> None:
 
 def _with_ray(study: Study, todo: Sequence[Cell]) -> None:
     settings = study.settings
+    orders = [_order(cell, study.out / "ledger.jsonl") for cell in todo]
     with _ray(study) as tune:
-        by_name = {cell.name: cell for cell in todo}
-        ledger = (study.out / "ledger.jsonl").resolve()
         tuner = tune.Tuner(
-            tune.with_resources(
-                _trainable(by_name, ledger), {"cpu": settings.cpu, "gpu": settings.gpu}
-            ),
-            param_space={"cell": tune.grid_search(list(by_name))},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=settings.parallel, reuse_actors=False
-            ),
+            tune.with_resources(run_trial, {"cpu": settings.cpu, "gpu": settings.gpu}),
+            param_space={"cell": tune.grid_search(orders)},
+            tune_config=tune.TuneConfig(max_concurrent_trials=settings.parallel),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str((study.out / "ray").resolve()),
@@ -94,16 +90,22 @@ def _with_ray(study: Study, todo: Sequence[Cell]) -> None:
         tuner.fit()
 
 
-def _trainable(cells: dict[str, Cell], ledger: Path) -> Callable[[dict[str, Any]], None]:
-    def trial(config: dict[str, Any]) -> None:
-        from ray import tune
+def _order(cell: Cell, ledger: Path) -> dict[str, Any]:
+    """A cell as plain values: what travels to a worker."""
+    values = {field.name: getattr(cell, field.name) for field in fields(cell)}
+    return values | {"out": str(cell.out), "ledger": str(ledger.resolve())}
 
-        cell = cells[config["cell"]]
-        with _log_file(cell.out / "progress.log"):
-            ok = run_one(cell, ledger, Progress())
-        tune.report({"ok": ok, "rounds_done": cell.rounds_done})
 
-    return trial
+def run_trial(config: dict[str, Any]) -> None:
+    """One Ray Tune trial: run the cell that `config["cell"]` describes."""
+    from ray import tune
+
+    order = dict(config["cell"])
+    ledger = Path(order.pop("ledger"))
+    cell = Cell(**(order | {"out": Path(order["out"])}))
+    with _log_file(cell.out / "progress.log"):
+        ok = run_one(cell, ledger, Progress())
+    tune.report({"ok": ok, "rounds_done": cell.rounds_done})
 
 
 @contextmanager

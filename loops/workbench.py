@@ -16,6 +16,7 @@ from salearn.cases import Case, CaseId, Pool, UnitId, unit_id
 from salearn.data.cache import VolumeCache
 from salearn.data.formats import Dataset, DataSource, read_dataset
 from salearn.data.patches import Example
+from salearn.data.phantoms import CODE_VERSION as PHANTOMS
 from salearn.data.phantoms import write_phantoms
 from salearn.data.splits import Split, make_split
 from salearn.data.volumes import Volume, read_mask
@@ -50,7 +51,7 @@ class Workbench:
 
     def _phantoms(self) -> Path:
         data = self.config.data
-        key = content_key("phantoms", 1, data.phantom_cases, dump(data.phantom))
+        key = content_key("phantoms", PHANTOMS, data.phantom_cases, dump(data.phantom))
         return self.store.get(
             "phantoms", key, lambda out: write_phantoms(out, data.phantom_cases, data.phantom)
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from salearn.errors import DataError
+from salearn.errors import ConfigError, DataError
 from salearn.settings import Field, dump, settings
 from salearn.store import Store, atomic, content_key
 
@@ -30,6 +30,8 @@ class EmbedSettings:
         resolution: side that a slice is brought to, pixels; a multiple of the patch. None = one
             attention window of the model (336 for SAM3, 32 for tiny).
         block: the ViT block whose tokens are pooled, from 0; None = the last.
+        grid: a slice is pooled in grid x grid cells, whose vectors are joined. 1 = the plain mean,
+            which forgets where things are; a random encoder (tiny) needs more.
         body: tokens of lower mean intensity (-1..1) are left out of the mean; None = none are.
         batch: slices embedded at once.
         views: number of label-preserving views.
@@ -161,16 +163,28 @@ class Embedder:
         return unit(vectors)
 
     def _pool(self, images: Any) -> Any:
-        """Mean over tokens, or over those of the body where there are any."""
+        """Mean over the tokens of each cell, or over those of the body where there are any."""
         from torch.nn import functional
 
         tokens = self._sam.tokens(images, self._settings.block)
-        if self._settings.body is None:
-            return tokens.mean(1)
-        bright = functional.avg_pool2d(images.mean(1, keepdim=True), self._sam.patch).flatten(1)
-        weights = (bright > self._settings.body).to(tokens.dtype)
-        weights[weights.sum(1) == 0] = 1
-        return (tokens * weights.unsqueeze(2)).sum(1) / weights.sum(1, keepdim=True)
+        weights = tokens.new_ones(tokens.shape[:2]).unsqueeze(2)
+        if self._settings.body is not None:
+            bright = functional.avg_pool2d(images.mean(1, keepdim=True), self._sam.patch)
+            weights = (bright.flatten(1).unsqueeze(2) > self._settings.body).to(tokens.dtype)
+        body, all_tokens = self._cells(weights), self._cells(tokens)
+        mean = self._cells(tokens * weights) / body.clamp_min(1e-6)
+        return (mean.where(body > 0, all_tokens)).flatten(1)
+
+    def _cells(self, tokens: Any) -> Any:
+        """Means over the cells of the grid: image, cell, dim."""
+        side, grid = round(tokens.shape[1] ** 0.5), self._settings.grid
+        if side % grid:
+            raise ConfigError(
+                f"embed.grid: {side} x {side} tokens cannot be divided into {grid} x {grid} cells; "
+                "change embed.grid or embed.resolution"
+            )
+        cells = tokens.unflatten(1, (grid, side // grid, grid, side // grid))
+        return cells.mean((2, 4)).flatten(1, 2)
 
 
 def pooled(
@@ -185,7 +199,7 @@ def pooled(
 
 def unit(vectors: Float[np.ndarray, "*lead dim"]) -> Float[np.ndarray, "*lead dim"]:
     """Rows of length 1."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    lengths: np.ndarray = np.linalg.norm(vectors, axis=-1, keepdims=True)
     rows: np.ndarray = vectors / np.maximum(lengths, 1e-12)
     return rows
 
@@ -201,8 +215,9 @@ def view(
     changed = np.clip(changed * gain + offset, -1, 1).astype(np.float32)
     for axis in (2, 3):
         if rng.random() < 0.5 and given.view_flips:
-            changed = np.ascontiguousarray(np.flip(changed, axis))
-    return changed
+            changed = np.flip(changed, axis)
+    flipped: np.ndarray = np.ascontiguousarray(changed)
+    return flipped
 
 
 def _squared(slices: Any, side: int) -> Any:

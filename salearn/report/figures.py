@@ -28,6 +28,7 @@ MARKERS = "sD^vPX*"
 LOG_FROM = 8  # the budget axis is logarithmic from this ratio of last to first budget on
 MOST_COLUMNS = 4
 MOST_CLASSES = 4
+LEGEND_COLUMNS = 4
 MIN_WIDTH = 6.4  # inches, so that legend and note have room
 NAMES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "iou": "IoU"}
 UNITS = {"volume": "cases", "slice": "slices"}
@@ -91,7 +92,8 @@ def _figure(table: pd.DataFrame, layout: Layout, how: CurveSettings) -> Figure:
     classes = _classes(table, len(names))
     columns = min(len(names), MOST_COLUMNS)
     rows = len(classes) * math.ceil(len(names) / columns)
-    figure = _sheet(rows, columns)
+    lines = math.ceil(len(set(table[layout.lines])) / LEGEND_COLUMNS)
+    figure = _sheet(rows, columns, top=0.5 + 0.25 * lines)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     axes = [ax for row in grid for ax in row]
     places = [(group, name) for group in classes for name in names]
@@ -109,11 +111,11 @@ def _figure(table: pd.DataFrame, layout: Layout, how: CurveSettings) -> Figure:
     return figure
 
 
-def _sheet(rows: int, columns: int) -> Figure:
+def _sheet(rows: int, columns: int, top: float) -> Figure:
     """An empty figure with room for labels in inches: ten times faster than a layout engine."""
     from matplotlib.figure import Figure
 
-    left, right, top, bottom, gap = 0.95, 0.2, 0.75, 1.05, 0.25
+    left, right, bottom, gap = 0.95, 0.2, 1.05, 0.25
     width = max((MIN_WIDTH - left - right) / columns, 2.6)
     size = (columns * width + left + right, rows * 2.3 + top + bottom)
     figure = Figure(figsize=size)
@@ -168,7 +170,8 @@ def _quantity(table: pd.DataFrame, group: str, layout: Layout) -> str:
     if layout.difference:
         label = f"{label} minus {table['against'].iloc[0]}"
     single = [name for name in dict.fromkeys(table["class"]) if name != MEAN]
-    which = ("mean of classes" if len(single) > 1 else single[0]) if group == MEAN else group
+    mean = single[0] if len(single) == 1 else "mean of classes"
+    which = mean if group == MEAN else group
     return f"{label}\n{which}"
 
 
@@ -189,7 +192,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], table: pd.DataFrame, how: Curv
         ordered(legend),
         loc="upper center",
         bbox_to_anchor=(0.5, 1.0),
-        ncols=min(len(legend), 4),
+        ncols=min(len(legend), LEGEND_COLUMNS),
         frameon=False,
     )
     note = textwrap.fill(_note(table, how), int(figure.get_figwidth() * 16))

@@ -40,7 +40,7 @@ def curve_lines(table: pd.DataFrame, sign: bool = False) -> str:
     fullest of the table are marked with their number of seeds.
     """
     budgets = sorted(set(table["budget"]))
-    full = table["n_seeds"].max()
+    full = int(table["n_seeds"].max())
     rows = []
     for names, part in _arms(table):
         at = {row["budget"]: row for _, row in part.iterrows()}

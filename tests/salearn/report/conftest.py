@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 
 import numpy as np
 import pytest
@@ -108,8 +107,3 @@ def study(tmp_path):
     ):
         write_run(root / "cells" / f"{strategy}_{learner}_{seed}", strategy, learner, seed)
     return root
-
-
-@pytest.fixture
-def nan():
-    return math.nan

@@ -1,0 +1,49 @@
+import matplotlib.image
+import pytest
+
+from salearn.report.aggregate import CurveSettings, curve_table, curves_of
+from salearn.report.figures import Layout, budget_figure
+from salearn.report.runs import read_runs
+from salearn.report.tables import case_table
+
+HOW = CurveSettings(replicates=100, metrics=("dice",))
+
+
+@pytest.fixture
+def table(study):
+    found = curve_table(curves_of(case_table(read_runs([study]).runs), HOW), HOW)
+    return found[(found["split"] == "test") & (found["stage"] == "student")]
+
+
+def test_a_figure_is_written_as_png_and_svg_with_the_same_bytes_each_time(tmp_path, table):
+    layout = Layout(lines="strategy", panels="learner")
+    first = budget_figure(table, tmp_path / "a.curve", layout)
+    again = budget_figure(table, tmp_path / "b.curve", layout)
+    assert [path.name for path in first.values()] == ["a.curve.png", "a.curve.svg"]
+    for kind in ("png", "svg"):
+        assert first[kind].read_bytes() == again[kind].read_bytes()
+
+
+def test_the_picture_is_wide_enough_and_not_blank(tmp_path, table):
+    table = table[table["class"] == "mean"]
+    path = budget_figure(table, tmp_path / "c", Layout(lines="learner", panels="strategy"))["png"]
+    pixels = matplotlib.image.imread(path)
+    assert pixels.shape[1] >= 1000
+    assert 0.01 < (pixels[..., :3].min(axis=2) < 0.9).mean() < 0.5
+
+
+def test_the_budget_axis_is_logarithmic_from_a_ratio_of_eight_on():
+    from matplotlib.figure import Figure
+
+    from salearn.report.figures import _budget_axis
+
+    for budgets, scale in [((1, 2, 4), "linear"), ((1, 2, 4, 8), "log")]:
+        ax = Figure().subplots()
+        _budget_axis(ax, budgets)
+        assert ax.get_xscale() == scale
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == [str(b) for b in budgets]
+
+
+def test_undefined_points_are_a_gap_not_an_error(tmp_path, table):
+    table = table.assign(mean=table["mean"].where(table["budget"] != 2), high=float("inf"))
+    assert budget_figure(table, tmp_path / "d", Layout(lines="strategy", panels="learner"))
