@@ -63,10 +63,10 @@ class Progress:
         def report(done: int, total: int, values: dict[str, float]) -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last < QUIET_SECONDS:
+            if now - last < QUIET_SECONDS or done == 0:
                 return
             last = now
-            left = (now - start) / max(done, 1) * (total - done)
+            left = (now - start) / done * (total - done)
             self.say(f"{name}: {done}/{total}, {left:.0f} s left {_short(values)}".rstrip())
 
         return report

@@ -42,6 +42,7 @@ class EmbedSettings:
 
     resolution: int | None = Field(default=None, ge=1)
     block: int | None = Field(default=None, ge=0)
+    grid: int = Field(default=1, ge=1)
     body: float | None = Field(default=None, ge=-1, le=1)
     batch: int = Field(default=64, ge=1)
     views: int = Field(default=4, ge=1)
@@ -80,6 +81,7 @@ class Embedder:
         self._settings = given
         self._axis = axis
         self._keys = (sam_key, adapter_key)
+        self._last = ("", np.empty(0, dtype=np.float32))
 
     def slices(
         self, case_key: str, image: Float[np.ndarray, "channel x y z"]
@@ -128,8 +130,11 @@ class Embedder:
         return content_key(KIND, CODE_VERSION, what, case_key, *self._keys, values, self._axis)
 
     def _kept(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        folder = self._store.get(KIND, key, lambda work: _write(work, make()))
-        return unit(np.load(folder / VECTORS).astype(np.float32))
+        # Slices of one volume are asked for one after the other: the last array is remembered.
+        if self._last[0] != key:
+            folder = self._store.get(KIND, key, lambda work: _write(work, make()))
+            self._last = (key, unit(np.load(folder / VECTORS).astype(np.float32)))
+        return self._last[1]
 
     def _embed(self, image: np.ndarray) -> np.ndarray:
         return self._vectors(self._slices(image))

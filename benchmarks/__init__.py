@@ -1,0 +1,1 @@
+"""What the parts cost, as ratios against public or plainly written implementations."""
