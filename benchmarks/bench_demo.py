@@ -90,7 +90,7 @@ def whole_demo(folder: Path) -> list[Row]:
     return [row("configs/demo.yaml, CPU and memory of the main process", usage)]
 
 
-def rows(demo: bool = False) -> list[dict]:
+def rows(demo: bool = False) -> list[Row]:
     """The help page, a small run, the same again; with `demo` the whole demonstration too."""
     with tempfile.TemporaryDirectory(prefix="bench") as name:
         folder = Path(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,12 +42,12 @@ def by_transformers(image: np.ndarray, side: int, neck: bool) -> Callable[[], np
 def scaled(image: np.ndarray) -> np.ndarray:
     """Slices, intensities between the percentiles 0.5 and 99.5 brought to -1..1."""
     low, high = np.percentile(image, (0.5, 99.5))
-    return np.clip((image[0] - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32).swapaxes(
-        0, 1
-    )
+    inside = np.clip((image[0] - low) * (2 / (high - low)) - 1, -1, 1)
+    slices: np.ndarray = inside.astype(np.float32).swapaxes(0, 1)
+    return slices
 
 
-def one_slice(encoder: Callable, part: np.ndarray, side: int) -> np.ndarray:
+def one_slice(encoder: Callable[[Any], Any], part: np.ndarray, side: int) -> np.ndarray:
     import torch
     from torch.nn import functional
 
@@ -78,7 +79,7 @@ def comparison(side: int, rounds: int, folder: Path) -> list[Row]:
     return compare("embed", what, ours(image, side, folder), others, rounds)
 
 
-def rows() -> list[dict]:
+def rows() -> list[Row]:
     """Slices of one attention window, and of nine."""
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         return [*comparison(32, 7, Path(folder)), *comparison(96, 5, Path(folder))]

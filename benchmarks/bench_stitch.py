@@ -22,6 +22,7 @@ class Loop:
     canvas: int
     pitch: int
     size: tuple[int, int]
+    held: int  # slices of one mosaic
     resized: bool = False
 
     @property
@@ -30,7 +31,7 @@ class Loop:
 
     def place(self, index: int) -> tuple[int, slice, slice]:
         """Mosaic, rows and columns of a slice."""
-        mosaic, tile = divmod(index, self.side**2)
+        mosaic, tile = divmod(index, self.held)
         row, column = divmod(tile, self.side)
         margins = [(self.pitch - side) // 2 for side in self.size]
         y, x = row * self.pitch + margins[0], column * self.pitch + margins[1]
@@ -38,7 +39,7 @@ class Loop:
 
     def stitch(self, slices: np.ndarray) -> np.ndarray:
         """Mosaics of slices "slice channel h w", which are resized or cropped to their tile."""
-        count = -(-len(slices) // self.side**2)
+        count = -(-len(slices) // self.held)
         mosaics = np.zeros((count, slices.shape[1], self.canvas, self.canvas), np.float32)
         for index, part in enumerate(slices):
             mosaic, y, x = self.place(index)
@@ -105,7 +106,7 @@ def there_and_back(
     ]
 
 
-def rows() -> list[dict]:
+def rows() -> list[Row]:
     """Left-atrium crops, hippocampus volumes, and slices that must be made smaller."""
     from loops.stitch import Stitcher, StitchSettings
 
@@ -114,11 +115,12 @@ def rows() -> list[dict]:
         cropped = Stitcher(StitchSettings(tile=(32, 32), fit="crop"), axis=1)
         hippocampus = cropped.layout((35, 50, 36), 224, 8)
         deep = Stitcher(StitchSettings(policy="ceil_sqrt")).layout((128, 128, 128), 1008, 14)
-        small = Loop(1008, 84, (84, 84), resized=True)
+        small = Loop(1008, 84, (84, 84), held=128, resized=True)
         resizing = f"{LOOP}, torch interpolate"
+        halves = Loop(224, 32, (32, 32), held=25)  # 49 tiles: 50 slices are spread evenly
         return [
-            *there_and_back("112x112x80", atrium, Loop(1008, 112, (112, 112)), LOOP, 0),
-            *there_and_back("35x50x36 cropped", hippocampus, Loop(224, 32, (32, 32)), LOOP, 0),
+            *there_and_back("112x112x80", atrium, Loop(1008, 112, (112, 112), held=80), LOOP, 0),
+            *there_and_back("35x50x36 cropped", hippocampus, halves, LOOP, 0),
             *there_and_back("128x128x128 resized", deep, small, resizing, 1e-5),
         ]
 

@@ -47,6 +47,8 @@ def literature(width: int) -> nn.Module:
 
 def our_step(width: int) -> Callable[[], Weights]:
     """Forward, loss, backward, SGD and teacher; gives the teacher's weights."""
+    import torch
+
     from salearn.losses import segmentation_loss
     from salearn.models.ema import Ema
 
@@ -55,7 +57,7 @@ def our_step(width: int) -> Callable[[], Weights]:
 
     def step() -> Weights:
         optimiser.zero_grad()
-        segmentation_loss(net(image), mask).backward()
+        torch.autograd.backward([segmentation_loss(net(image), mask)])
         optimiser.step()
         teacher.update(net)
         return list(teacher.module.parameters())
@@ -64,6 +66,8 @@ def our_step(width: int) -> Callable[[], Weights]:
 
 
 def plain_step(width: int) -> Callable[[], Weights]:
+    import torch
+
     from benchmarks.plain_vnet import PlainVNet, plain_ema, plain_loss
 
     net, (image, mask) = PlainVNet(1, CLASSES, width), batch()
@@ -73,7 +77,7 @@ def plain_step(width: int) -> Callable[[], Weights]:
 
     def step() -> Weights:
         optimiser.zero_grad()
-        plain_loss(net(image), mask).backward()
+        torch.autograd.backward([plain_loss(net(image), mask)])
         optimiser.step()
         plain_ema(teacher, net, DECAY, next(updates))
         return list(teacher.parameters())
@@ -103,7 +107,7 @@ def steps(width: int) -> list[Row]:
         Other(name="MONAI VNet (5x5x5, no teacher)", run=monai_step()),
     ]
     what = f"step, width {width}, 4 x 32x48x32"
-    return compare("student", what, our_step(width), others, 5)
+    return compare("student", what, our_step(width), others, 3)
 
 
 def student() -> nn.Module:
@@ -169,20 +173,21 @@ def windows() -> list[Row]:
 
 def mean_teacher() -> Row:
     """A whole step of Mean Teacher at the default settings, crops and augmentation included."""
-    from loops.ssl.mean_teacher import MeanTeacher
+    from loops.ssl.registry import build
     from loops.student_settings import StudentSettings
     from loops.training import Task, Trainer
+    from salearn.cases import CaseId
     from salearn.data.patches import Example
 
     rng = np.random.default_rng(0)
     image = rng.normal(size=(1, 35, 50, 36)).astype(np.float32)
     mask = rng.integers(0, CLASSES, image.shape[1:]).astype(np.uint8)
     task = Task(
-        labeled=[Example(case_id="labeled", image=image, mask=mask)],
-        unlabeled=[Example(case_id="unlabeled", image=image)],
+        labeled=[Example(case_id=CaseId("labeled"), image=image, mask=mask)],
+        unlabeled=[Example(case_id=CaseId("unlabeled"), image=image)],
         channels=1,
         num_classes=CLASSES,
-        host=MeanTeacher(),
+        host=build("mean_teacher", {}),
         pseudo=None,
         seed=0,
     )
@@ -190,7 +195,7 @@ def mean_teacher() -> Row:
     return alone("student", "Mean Teacher step, width 8, 2+2 x 24x32x24", trainer.step, 9)
 
 
-def rows() -> list[dict]:
+def rows() -> list[Row]:
     """Steps of both widths, prediction whole and in windows, a step of Mean Teacher."""
     with one_thread():
         return [*steps(16), *steps(8), *whole(), *windows(), mean_teacher()]

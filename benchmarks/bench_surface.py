@@ -1,26 +1,27 @@
-"""HD95 + ASSD of mask pairs: ours against MONAI, interleaved in one process, answers compared."""
+"""HD95 + ASSD of mask pairs against MONAI's metrics; the answers must be the same."""
 
 from __future__ import annotations
 
-import json
-import resource
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from statistics import median
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from benchmarks.common import Other, Row, compare, emit, one_thread
 
 Pair = tuple[np.ndarray, np.ndarray]
 Spacing = tuple[float, float, float]
 Scores = tuple[float, float]
 
 
-def ellipsoid(shape: tuple[int, int, int], centre: tuple[float, ...], radii: tuple[float, ...]):
+def ellipsoid(
+    shape: tuple[int, int, int], centre: tuple[float, ...], radii: tuple[float, ...]
+) -> np.ndarray:
     grids = np.ogrid[tuple(slice(0, n) for n in shape)]
     parts = [((g - c) / r) ** 2 for g, c, r in zip(grids, centre, radii, strict=True)]
-    return parts[0] + parts[1] + parts[2] < 1
+    inside: np.ndarray = parts[0] + parts[1] + parts[2] < 1
+    return inside
 
 
 def hippocampus() -> Pair:
@@ -71,46 +72,26 @@ CASES: dict[str, tuple[Callable[[], Pair], Spacing, int]] = {
 }
 
 
-def timed(score: Callable[[Pair, Spacing], Scores], pair: Pair, spacing: Spacing):
-    start = time.process_time()
-    answer = score(pair, spacing)
-    return time.process_time() - start, answer
+def comparison(name: str, make: Callable[[], Pair], spacing: Spacing, rounds: int) -> list[Row]:
+    pair = make()
+    other = Other(
+        name="MONAI compute_hausdorff_distance + compute_average_surface_distance",
+        run=lambda: monai(pair, spacing),
+        tolerance=1e-4,
+    )
+    what = f"HD95 + ASSD, {name}"
+    return compare("surface", what, lambda: ours(pair, spacing), [other], rounds)
 
 
-def rows() -> Iterator[dict[str, Any]]:
-    """One row per case: CPU-seconds of both, and the median of the ratios of adjacent runs."""
-    import torch
-
-    torch.set_num_threads(1)
-    for name, (make, spacing, repeats) in CASES.items():
-        pair = make()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside MONAI
-            monai(pair, spacing)  # imports and caches are not what is measured
-            runs = [
-                (timed(ours, pair, spacing), timed(monai, pair, spacing)) for _ in range(repeats)
-            ]
-        (_, mine), (_, theirs) = runs[0]
-        np.testing.assert_allclose(mine, theirs, rtol=1e-4, err_msg=name)
-        yield {
-            "bench": "surface",
-            "what": f"HD95 + ASSD, {name}",
-            "ours_cpu_s": round(median(a for (a, _), _ in runs), 5),
-            "other_cpu_s": round(median(b for _, (b, _) in runs), 5),
-            "other": "MONAI compute_hausdorff_distance + compute_average_surface_distance",
-            "ratio": round(median(b / a for (a, _), (b, _) in runs), 2),
-            "pairs": repeats,
-            "hd95_mm": round(mine[0], 4),
-            "assd_mm": round(mine[1], 4),
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        }
-
-
-def main() -> None:
-    """Print the rows as JSON lines; a ratio above 1 means that ours needs less CPU time."""
-    for row in rows():
-        print(json.dumps(row), flush=True)
+def rows() -> list[Row]:
+    """A small structure, a large one, and noise."""
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside MONAI
+        found: list[Row] = []
+        for name, (make, spacing, rounds) in CASES.items():
+            found += comparison(name, make, spacing, rounds)
+        return found
 
 
 if __name__ == "__main__":
-    main()
+    emit(rows())

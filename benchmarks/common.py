@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import sys
 import time
@@ -167,7 +168,7 @@ def _kib(name: str) -> int:
 @contextmanager
 def one_thread(torch: bool = True) -> Iterator[None]:
     """Inside the block numpy, and torch unless told otherwise, use one thread."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     if torch:
         import torch as module
@@ -196,12 +197,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import os
-
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(
-        (part.strip() for part in line.split(":", 1)) for line in info.splitlines() if ":" in line
-    )
+    pairs = [line.split(":", 1) for line in info.splitlines() if ":" in line]
+    fields = {key.strip(): value.strip() for key, value in pairs}
     return {
         "cpu": fields.get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

@@ -22,7 +22,7 @@ from loops.workbench import Workbench
 from salearn.budget import Schedule
 from salearn.errors import ConfigError
 from salearn.settings import dump
-from salearn.store import read_json, write_json, write_text
+from salearn.store import read_json, read_lines, write_json, write_text
 
 PACKAGES = (
     "torch", "transformers", "peft", "monai", "faiss-cpu", "scikit-learn", "ray", "numpy",
@@ -56,8 +56,8 @@ def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, A
         )
         record: dict[str, Any] = {}
         for record in rounds:
+            _show(bench, board, record)
             if record["round"] >= done:
-                board.add(record)
                 progress.say(_sentence(record))
         board.close()
     total = len(schedule.per_round)
@@ -65,6 +65,24 @@ def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, A
         "out": str(out), "key": config.key, "rounds": total, "ran": total - done,
         "final": record["metrics"],
     }  # fmt: skip
+
+
+def _show(bench: Workbench, board: Board, record: dict[str, Any]) -> None:
+    """Events for TensorBoard, and links from the run folder to the models of the round.
+
+    The link to the student comes last; where it is, the round has been shown.
+    """
+    folder = bench.out / "models" / f"round_{record['round']:03d}"
+    if (folder / "student").is_symlink():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    board.add(record)
+    for name, kind in (("adapter", "adapters"), ("student", "students")):
+        if (key := record["keys"][name]) is not None:
+            model = bench.store.path(kind, key)
+            board.curves(name, record["round"], read_lines(model / "train.jsonl"))
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(os.path.relpath(model, folder))
 
 
 def set_threads(threads: int) -> None:

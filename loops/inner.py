@@ -23,6 +23,7 @@ from loops.student import load_student, train_student
 from loops.workbench import Workbench
 from salearn.cases import CaseId, Pool, parse_unit
 from salearn.evidence import Evidence
+from salearn.models.sam3 import sam_key
 from salearn.segmenter import PseudoLabels, Segmenter
 from salearn.settings import dump
 from salearn.store import content_key, read_json
@@ -101,8 +102,8 @@ class Inner:
 
     def _finetuned(self, pool: Pool, round: int) -> tuple[Path, str]:
         config, seed = self.config, self._seed("adapters", round)
-        parts = [config.sam, config.lora, config.stitch, config.finetune]
-        key = self._key("adapter", [dump(p) for p in parts], self.bench.prompts, seed, pool)
+        parts = [dump(part) for part in (config.lora, config.stitch, config.finetune)]
+        key = self._key("adapter", sam_key(config.sam), parts, self.bench.prompts, seed, pool)
 
         def make(work: Path, report: Report) -> None:
             labeled = [self.bench.labeled(case) for case in self._labeled(pool)]
@@ -148,20 +149,11 @@ class Inner:
         config, host, seed = self.config, self.config.build_host(), self._seed("students", round)
         believed = select_reliable(pseudo, config.pseudo)
         cases = self._unlabeled(pool, round) if host.unlabeled or config.sfr else []
-        extra = [
-            config.learner,
-            dump(config.student),
-            seed,
-            [self.bench.key(case) for case in cases],
-            [
-                adapter_key,
-                dump(config.pseudo),
-                dump(config.pseudo_loss),
-                [p.case_id for p in believed],
-            ]
-            if config.sfr
-            else None,
-        ]
+        images = [self.bench.key(case) for case in cases]
+        student = {k: v for k, v in dump(config.student).items() if k != "device"}
+        extra = [config.learner_name, dump(host), student, seed, images]
+        if config.sfr:
+            extra += [adapter_key, dump(config.pseudo_loss), [p.case_id for p in believed]]
         key = self._key("student", extra, pool)
 
         def make(work: Path, report: Report) -> None:

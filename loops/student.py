@@ -76,6 +76,8 @@ def train_student(
 def load_student(path: Path, which: Which) -> Student:
     """The trained student or its EMA teacher from the folder that `train_student` wrote.
 
+    It goes to the device that it was trained on, or to the CPU where there is no such device.
+
     Raises:
         WeightsError: the folder holds no finished training, or broken files.
     """
@@ -95,7 +97,9 @@ class Student:
     """A trained V-Net as a segmenter of whole volumes."""
 
     def __init__(self, net: VNet, settings: StudentSettings, which: Which = "student") -> None:
-        self.net = net.eval().requires_grad_(False)
+        cuda = settings.device == "cuda" and torch.cuda.is_available()
+        self.device = torch.device("cuda" if cuda else "cpu")
+        self.net = net.to(self.device).eval().requires_grad_(False)
         self.settings = settings
         self.which: Which = which
 
@@ -119,7 +123,9 @@ class Student:
                     f"{self.channels}"
                 )
         s = self.settings
-        return predict_volumes(self.net, volumes, self.net.divisor, s.patch, s.inference)
+        return predict_volumes(
+            self.net, volumes, self.net.divisor, s.patch, s.inference, self.device
+        )
 
     def save(self, path: Path) -> None:
         """Write settings and weights; `load_student(path, which)` reads them."""
@@ -243,7 +249,7 @@ def dead_classes(net: nn.Module, trainer: Trainer) -> list[int]:
     net.eval()
     for _ in range(max(4, trainer.task.num_classes)):
         crops = sampler.draw(4, generator)
-        logits = at_least_two(net, crops.image)
+        logits = at_least_two(net, crops.image.to(trainer.device)).cpu()
         shown |= set(np.unique(crops.mask).tolist()) - {IGNORE}
         predicted |= set(np.unique(logits.argmax(1)).tolist())
         flat -= set((logits.std(dim=(0, 2, 3, 4)) > 1e-4).nonzero()[:, 0].tolist())

@@ -31,6 +31,7 @@ class StudentSettings:
         clip: greatest norm of the gradient; 0 = no clipping.
         foreground_share: of labeled crops, see `CropSampler`.
         checkpoint_every, log_every: iterations.
+        device: where it is trained; "cuda" needs a card that torch sees.
         batchnorm_batches: batches from which the teacher's running statistics are computed anew
             at the end; 0 = it keeps the averages of the student's.
     """
@@ -56,6 +57,7 @@ class StudentSettings:
     checkpoint_every: int = Field(default=60, ge=1)
     log_every: int = Field(default=10, ge=1)
     batchnorm_batches: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
     inference: InferenceSettings = InferenceSettings()
 
     def __post_init__(self) -> None:
@@ -76,6 +78,17 @@ class StudentSettings:
         if self.schedule == "step":
             drops = (progress >= 5 / 12) + (progress >= 5 / 6)
         return self.learning_rate * rise * math.pow(0.1, drops)
+
+    @property
+    def place(self) -> torch.device:
+        """The device, checked.
+
+        Raises:
+            ConfigError: cuda is asked for and torch sees no card.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("student.device: torch sees no CUDA device; use student.device=cpu")
+        return torch.device(self.device)
 
     @property
     def net(self) -> VNetSettings:

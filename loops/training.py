@@ -93,7 +93,9 @@ class Trainer:
             name: Generator().manual_seed(seed) for name, seed in zip(names, seeds, strict=False)
         }
         torch.manual_seed(seeds[-1])
-        self.student = VNet(task.channels, task.num_classes, settings.net)
+        self.device = settings.place
+        # Weights are drawn on the CPU: the same start on every device.
+        self.student = VNet(task.channels, task.num_classes, settings.net).to(self.device)
         self.teacher = Ema(self.student, task.host.ema_decay)
         self.optimiser = settings.optimiser_of(self.student)
         self._labeled = self.sampler(task.labeled, settings.foreground_share)
@@ -166,13 +168,14 @@ class Trainer:
         x, y, z = crops.image.shape[2:]
         grid = random_grid(len(crops.image), (x, y, z), patch, augment, generator)
         weak = change_intensity(warp(crops.image, grid), augment.weak, generator)
+        stronger = change_intensity(weak, augment.strong, generator) if strong else None
         return View(
             cases=crops.cases,
-            weak=weak,
-            strong=change_intensity(weak, augment.strong, generator) if strong else None,
-            mask=warp_mask(crops.mask, grid),
-            pseudo=None if crops.pseudo is None else warp(crops.pseudo, grid),
-            confidence=crops.confidence,
+            weak=weak.to(self.device),
+            strong=None if stronger is None else stronger.to(self.device),
+            mask=warp_mask(crops.mask, grid).to(self.device),
+            pseudo=None if crops.pseudo is None else warp(crops.pseudo, grid).to(self.device),
+            confidence=crops.confidence.to(self.device),
         )
 
     def _terms(self, labeled: View, unlabeled: View | None) -> dict[str, Tensor]:

@@ -63,5 +63,5 @@ class MeanTeacher:
     def _noisy(
         self, image: Float[Tensor, "b channel x y z"], generator: Generator
     ) -> Float[Tensor, "b channel x y z"]:
-        noise = self.noise * torch.randn(image.shape, generator=generator)
+        noise = self.noise * torch.randn(image.shape, generator=generator).to(image.device)
         return image + noise.clamp(-self.noise_clip, self.noise_clip)

@@ -50,6 +50,7 @@ def predict_volumes(
     divisor: int,
     patch: Size,
     settings: InferenceSettings,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Float[np.ndarray, "class _x _y _z"]]:
     """Softmax probabilities, float32, in the order and on the grid of the input.
 
@@ -59,26 +60,29 @@ def predict_volumes(
         net: logits of a batch, in eval mode.
         divisor: what the sides of an input of `net` must be divisible by.
         patch: training patch, the unit of the default window.
+        device: of the network.
     """
     sizes = [_padded(v.shape[1:], divisor) for v in volumes]
     waiting: dict[int, np.ndarray] = {}  # predicted with an earlier volume of the same size
     todo = list(range(len(volumes)))
     for index in range(len(volumes)):
         if index in todo and np.prod(sizes[index]) > settings.whole_below:
-            waiting[index] = _windows(net, volumes[index], divisor, patch, settings)
+            waiting[index] = _windows(net, volumes[index], divisor, patch, settings, device)
             todo.remove(index)
         elif index in todo:
             group = [i for i in todo if sizes[i] == sizes[index]][: settings.batch]
-            results = _whole(net, [volumes[i] for i in group], sizes[index])
+            results = _whole(net, [volumes[i] for i in group], sizes[index], device)
             waiting.update(zip(group, results, strict=True))
             todo = [i for i in todo if i not in group]
         yield waiting.pop(index)
 
 
 @torch.inference_mode()
-def _whole(net: Net, volumes: Sequence[np.ndarray], size: Size) -> list[np.ndarray]:
-    batch = torch.stack([_pad(v, size) for v in volumes])
-    probabilities = torch.softmax(at_least_two(net, batch), dim=1).numpy()
+def _whole(
+    net: Net, volumes: Sequence[np.ndarray], size: Size, device: torch.device | str
+) -> list[np.ndarray]:
+    batch = torch.stack([_pad(v, size) for v in volumes]).to(device)
+    probabilities = torch.softmax(at_least_two(net, batch), dim=1).cpu().numpy()
     return [
         np.ascontiguousarray(p[:, : v.shape[1], : v.shape[2], : v.shape[3]])
         for p, v in zip(probabilities, volumes, strict=True)
@@ -87,7 +91,12 @@ def _whole(net: Net, volumes: Sequence[np.ndarray], size: Size) -> list[np.ndarr
 
 @torch.inference_mode()
 def _windows(
-    net: Net, volume: np.ndarray, divisor: int, patch: Size, settings: InferenceSettings
+    net: Net,
+    volume: np.ndarray,
+    divisor: int,
+    patch: Size,
+    settings: InferenceSettings,
+    device: torch.device | str,
 ) -> np.ndarray:
     from monai.inferers import SlidingWindowInferer
 
@@ -99,6 +108,8 @@ def _windows(
         overlap=settings.overlap,
         mode="gaussian",
         padding_mode="replicate",
+        sw_device=device,  # windows travel one batch at a time; the volume stays on the CPU
+        device="cpu",
     )
     image = torch.from_numpy(np.array(volume, dtype=np.float32))[None]
     soft = inferer(image, lambda x: torch.softmax(at_least_two(net, x), dim=1))

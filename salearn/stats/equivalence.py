@@ -1,4 +1,4 @@
-""""No difference" as a claim: p > 0.05 does not support it, an interval inside a margin does."""
+""" "No difference" as a claim: p > 0.05 does not support it, an interval inside a margin does."""
 
 from __future__ import annotations
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from salearn.stats.refuse import label_hopeless
+from salearn.stats.refuse import cannot_be_significant, label_hopeless
 from salearn.stats.result import Result
 
 Correction = Literal["holm", "bonferroni", "bh"]
@@ -16,11 +17,12 @@ Correction = Literal["holm", "bonferroni", "bh"]
 
 def bonferroni(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     """min(1, m p): for comparison with papers that report it."""
-    return np.minimum(1.0, len(p) * p)
+    adjusted: np.ndarray = np.minimum(1.0, len(p) * p)
+    return adjusted
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """Holm's (1979) step-down p-values, for decisions: family-wise error, never worse than Bonferroni.
+    """Holm's (1979) step-down p-values, for decisions: they control the family-wise error.
 
     Sorted p(1) <= ... <= p(m): running maximum of min(1, (m - i + 1) p(i)).
     """
@@ -66,8 +68,8 @@ def family(results: Sequence[Result], alpha: float = 0.05) -> list[Result]:
     rows = []
     for result, step, plain in zip(results, by_holm, by_bonferroni, strict=True):
         details = {**result.details, "p_holm": float(step), "p_bonferroni": float(plain)}
-        fields = {**vars(result), "details": details}
-        alone = label_hopeless(Result(**fields), alpha) if not result.note else Result(**fields)
-        hopeless_alone = result.floor > alpha
-        rows.append(alone if hopeless_alone else label_hopeless(alone, alpha, max(size, 1)))
+        row = replace(result, details=details)
+        # Where even alpha is out of reach, the test itself has said so.
+        alone = cannot_be_significant(result, alpha)
+        rows.append(row if alone else label_hopeless(row, alpha, max(size, 1)))
     return rows

@@ -76,7 +76,9 @@ def wilcoxon(
     return label_hopeless(found)
 
 
-def _details(differences: np.ndarray, ranks: np.ndarray, up: float, down: float) -> dict[str, float]:
+def _details(
+    differences: np.ndarray, ranks: np.ndarray, up: float, down: float
+) -> dict[str, float]:
     return {
         "w_plus": up,
         "w_minus": down,
@@ -118,9 +120,11 @@ def _exact_p(ranks: np.ndarray, up: float, alternative: Alternative) -> float:
 def _normal_p(differences: np.ndarray, zeros: Zeros, alternative: Alternative) -> float:
     from scipy import stats
 
-    method = "wilcox" if zeros == "drop" else "pratt"
     found = stats.wilcoxon(
-        differences, zero_method=method, alternative=alternative, method="asymptotic"
+        differences,
+        zero_method="wilcox" if zeros == "drop" else "pratt",
+        alternative=alternative,
+        method="approx",
     )
     return float(found.pvalue)
 

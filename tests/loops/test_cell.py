@@ -1,5 +1,6 @@
 """One cell through the whole machine: resume, kill -9, poisoned masks, bad folders."""
 
+import errno
 import gzip
 import os
 import shutil
@@ -10,13 +11,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import tiny
 
+from loops import cli
 from loops.cell import run_cell
 from loops.config import parse_run
+from salearn import store
 from salearn.data.phantoms import PhantomSettings, write_phantoms
-from salearn.errors import ConfigError
+from salearn.errors import ConfigError, DataError
 from salearn.store import read_json, read_lines
 
 WHOLE = {"strategy": "hybrid", "learner": "sfr_mean_teacher"}
@@ -56,6 +61,8 @@ def test_every_stage_leaves_its_record(whole: Path) -> None:
     for name in ("config.yaml", "run.json", "split.json", "cases.jsonl", "timings.jsonl"):
         assert (out / name).stat().st_size > 0
     assert list((out / "tensorboard").glob("events.*"))
+    assert (out / "models" / "round_001" / "adapter" / "adapter_config.json").exists()
+    assert (out / "models" / "round_001" / "student" / "teacher.safetensors").exists()
 
 
 def test_the_query_log_is_the_budget(whole: Path) -> None:
@@ -125,6 +132,61 @@ def test_poisoned_masks_of_unlabeled_cases_change_nothing(tmp_path: Path) -> Non
         shutil.rmtree(tmp_path / folder)
     run(tmp_path, **WHOLE, data=data)
     assert (tmp_path / "run" / "rounds.jsonl").read_bytes() == before
+
+
+def test_a_full_disk_in_round_1_leaves_round_0_and_the_run_goes_on_later(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny.write(tmp_path, **WHOLE)
+    flush = store._flush
+
+    def full(path: Path) -> None:
+        if (tmp_path / "run" / "rounds.jsonl").exists():
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        flush(path)
+
+    monkeypatch.setattr(store, "_flush", full)
+    monkeypatch.setattr(sys, "argv", ["salearn", "run", str(config)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert "the disk is full" in capsys.readouterr().err
+    monkeypatch.setattr(store, "_flush", flush)
+    name = "rounds.jsonl"
+    assert len(read_lines(tmp_path / "run" / name)) == 1
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert (tmp_path / "run" / name).read_bytes() == (whole / "run" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("image", "phantom_003"),
+        ("nan", "phantom_003"),
+        ("mask shape", "phantom_003"),
+    ],
+)
+def test_a_spoilt_file_is_named_with_its_case(spoil: str, message: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_phantoms(root, 9, PhantomSettings())
+    image, mask = (root / part / "phantom_003.nii.gz" for part in ("imagesTr", "labelsTr"))
+    if spoil == "image":
+        image.write_bytes(image.read_bytes()[:500])
+    elif spoil == "nan":
+        loaded = nib.load(image)
+        array = np.asarray(loaded.dataobj, np.float32)
+        array[3, 3, 3] = np.nan
+        nib.save(nib.Nifti1Image(array, loaded.affine), image)
+    else:
+        loaded = nib.load(mask)
+        nib.save(nib.Nifti1Image(np.asarray(loaded.dataobj)[1:], loaded.affine), mask)
+    data = tiny.values(tmp_path)["data"] | {"root": str(root)}
+    data = {k: v for k, v in data.items() if k != "phantom_cases"}
+    data["split"] = {"test": ["phantom_000"], "validation": 0}
+    with pytest.raises(DataError, match=message):
+        run(tmp_path, learner="mean_teacher", data=data, budget=[8], max_unlabeled=None)
 
 
 @pytest.mark.parametrize("learner", ["supervised", "mean_teacher", "sfr_supervised"])
