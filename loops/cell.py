@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,7 @@ import yaml
 from loops.board import Board
 from loops.config import RunConfig
 from loops.inner import Inner
+from loops.look import LOOK
 from loops.outer import run
 from loops.progress import Progress
 from loops.workbench import Workbench
@@ -104,6 +106,8 @@ def _claimed(out: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"{out}: another process is running in this folder") from None
+        for leftover in out.glob(f"{LOOK}*"):  # of a killed process
+            shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 

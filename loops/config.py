@@ -66,12 +66,15 @@ class EvidenceSettings:
         stage: whose predictions; the EMA teacher is the steadier one.
         views: predictions that are averaged: the image itself, then views of changed intensity.
         jitter: largest change of gain and offset of a view, in standard deviations.
+        pooling: slices of a volume vector are weighted by predicted foreground once something is
+            trained, or always alike ("uniform").
         bank: .npy file of embeddings that stand for the pre-training data (gap mode "bank").
     """
 
     stage: Literal["student", "teacher"] = "teacher"
     views: int = Field(default=2, ge=1)
     jitter: float = Field(default=0.1, ge=0)
+    pooling: Literal["foreground", "uniform"] = "foreground"
     bank: str | None = None
 
 

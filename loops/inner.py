@@ -70,9 +70,17 @@ class Inner:
         return {
             "keys": {"student": trained.student_key, "adapter": trained.adapter_key},
             "pseudo": self._pseudo_summary(trained.pseudo),
-            "dead_classes": record.get("dead_classes", []),
+            "parameters": {"student": record["parameters"], "adapter": self._counts(trained)},
+            "dead_classes": record["dead_classes"],
             **measure(self.bench, self._stages(trained), round),
         }
+
+    def _counts(self, trained: Trained) -> dict[str, int] | None:
+        """Exact numbers of parameters of the adapter and its base."""
+        if trained.adapter is None:
+            return None
+        record = read_json(trained.adapter / "record.json")
+        return {name: value for name, value in record.items() if name.endswith("_parameters")}
 
     def _stages(self, trained: Trained) -> dict[str, tuple[Segmenter, str]]:
         """Every model that is evaluated: SAM3 alone, the student, its EMA teacher."""

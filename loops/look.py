@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +22,7 @@ from salearn.segmenter import Segmenter
 if TYPE_CHECKING:
     from salearn.features.embed import Embedder
 
+LOOK = ".look-"  # prefix of the folder of predictions in a run folder
 CHUNK = 8  # cases predicted together: 3-D convolutions want batches
 
 
@@ -41,7 +45,7 @@ class RoundEvidence:
         self._segmenter = segmenter
         self._adapter = adapter
         self._adapter_key = adapter_key
-        self._predictions: dict[CaseId, np.ndarray] = {}
+        self._folder: Path | None = None  # predictions wait on disk: a pool may not fit in memory
 
     def embeddings(
         self, units: Sequence[UnitId], adapted: bool = False
@@ -88,9 +92,18 @@ class RoundEvidence:
         case, index = parse_unit(unit)
         key, image = self._bench.key(case), self._bench.volume(case).image
         if index is None:
-            return embedder.volume(key, image)
+            return embedder.volume(key, image, self._weights(case))
         row: np.ndarray = embedder.slices(key, image)[index]
         return row
+
+    def _weights(self, case: CaseId) -> np.ndarray | None:
+        """Predicted foreground mass of every slice; None (all equal) while nothing is trained."""
+        if not self.trained or self._bench.config.evidence.pooling == "uniform":
+            return None
+        foreground = 1 - self._predicted(case)[0]
+        axes = tuple(axis for axis in range(3) if axis != self._bench.config.data.axis)
+        mass: np.ndarray = foreground.sum(axis=axes)
+        return mass
 
     def _views(self, unit: UnitId) -> np.ndarray:
         case, index = parse_unit(unit)
@@ -105,15 +118,24 @@ class RoundEvidence:
             raise NotTrainedError(
                 f"case {case}: nothing has been trained before round {self.round}"
             )
-        if case not in self._predictions:
+        path = self._path(case)
+        if not path.exists():
             self._predict_from(case)
-        return self._predictions[case].astype(np.float32)
+        predicted: np.ndarray = np.load(path)
+        return predicted.astype(np.float32)
+
+    def _path(self, case: CaseId) -> Path:
+        """File of a prediction, in a folder that goes when this evidence goes."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix=LOOK, dir=self._bench.out))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder / f"{case}.npy"
 
     def _predict_from(self, case: CaseId) -> None:
-        """Predict the cases from here on in the pool's order; earlier ones are let go."""
+        """Predict this case and the next ones of the pool that are not predicted yet."""
         order = sorted(self._bench.split.pool)
-        start = order.index(case)
-        chunk = order[start : start + CHUNK]
+        waiting = [c for c in order[order.index(case) :] if not self._path(c).exists()]
+        chunk = waiting[:CHUNK]
         images = [self._bench.volume(c).image for c in chunk]
         total = [np.zeros(1, np.float32)] * len(chunk)
         for view in range(self._bench.config.evidence.views):
@@ -122,9 +144,8 @@ class RoundEvidence:
             for i, probabilities in enumerate(self._segmenter.predict(jittered)):
                 total[i] = total[i] + probabilities
         views = self._bench.config.evidence.views
-        self._predictions |= {
-            c: (t / views).astype(np.float16) for c, t in zip(chunk, total, strict=True)
-        }
+        for c, t in zip(chunk, total, strict=True):
+            np.save(self._path(c), (t / views).astype(np.float16))
 
 
 def _jitter(image: np.ndarray, view: int, size: float) -> np.ndarray:

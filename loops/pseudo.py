@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from salearn.cases import CaseId
 from salearn.errors import ConfigError, TrainingError
@@ -25,7 +25,6 @@ __all__ = [
     "confidence",
     "read_pseudo_labels",
     "select_reliable",
-    "voxel_mask",
     "write_pseudo_labels",
 ]
 
@@ -48,14 +47,12 @@ class PseudoSettings:
             the highest confidence.
         threshold: 0..1; 0.985 in SFR+.
         quantile: share that is kept, 0..1.
-        voxel_threshold: voxels whose highest probability is lower are ignored; None = none are.
     """
 
     estimator: Estimator = "foreground"
     keep: Literal["all", "threshold", "quantile"] = "all"
     threshold: float = Field(default=0.985, ge=0, le=1)
     quantile: float = Field(default=0.5, gt=0, le=1)
-    voxel_threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 def confidence(probabilities: Float[np.ndarray, "class x y z"], estimator: str) -> float:
@@ -74,16 +71,6 @@ def confidence(probabilities: Float[np.ndarray, "class x y z"], estimator: str) 
         share = float(entropy.mean(dtype=np.float64)) / float(np.log(len(p)))
         return min(1.0, max(0.0, 1.0 - share))
     raise ConfigError(f"pseudo.estimator: '{estimator}' is none of volume, foreground, entropy")
-
-
-def voxel_mask(
-    probabilities: Float[np.ndarray, "class x y z"], threshold: float | None
-) -> Bool[np.ndarray, "x y z"]:
-    """Voxels that are sure enough to be learnt from."""
-    if threshold is None:
-        return np.ones(probabilities.shape[1:], dtype=bool)
-    sure: np.ndarray = probabilities.max(axis=0) >= threshold
-    return sure
 
 
 def select_reliable(labels: Sequence[PseudoLabels], given: PseudoSettings) -> list[PseudoLabels]:

@@ -31,8 +31,8 @@ class PowerLaw:
 
     def at(self, masks: Float[np.ndarray, " n"]) -> Float[np.ndarray, "b n"]:
         """The value at each number of masks."""
-        gap: np.ndarray = self.b[:, None] * masks[None, :] ** -self.c[:, None]
-        return self.a[:, None] - gap
+        gap = self.b[:, None] * masks[None, :] ** -self.c[:, None]
+        return np.asarray(self.a[:, None] - gap)
 
     def masks_for(self, target: float) -> Float[np.ndarray, " b"]:
         """(b / (a - target))^(1/c), the masks at which the target is reached; inf if never."""

@@ -79,7 +79,7 @@ def difference_replicates(
     replicates: int = 2_000,
     seed: int = 0,
 ) -> Float[np.ndarray, "b budget"]:
-    """Difference of two budget curves in each resample of seeds and cases, the same for all budgets.
+    """Difference of two budget curves in each resample, one resample for all budgets.
 
     Raises:
         ValueError: arms of different shape.

@@ -8,7 +8,6 @@ from loops.pseudo import (
     confidence,
     read_pseudo_labels,
     select_reliable,
-    voxel_mask,
     write_pseudo_labels,
 )
 from salearn.cases import CaseId
@@ -65,11 +64,6 @@ def test_confidence_without_foreground_is_zero_and_of_certainty_one():
     assert confidence(sure, "entropy") == pytest.approx(1, abs=1e-5)
     even = np.full((2, 2, 2, 2), 0.5, np.float16)
     assert confidence(even, "entropy") == pytest.approx(0, abs=1e-6)
-
-
-def test_voxels_below_the_threshold_are_left_out():
-    assert voxel_mask(TWO, 0.6).ravel().tolist() == [True, False]
-    assert voxel_mask(TWO, None).all()
 
 
 def test_volumes_are_kept_by_threshold_and_by_share(tmp_path):
