@@ -75,7 +75,7 @@ CASES: dict[str, tuple[Callable[[], Pair], Spacing, int]] = {
 def comparison(name: str, make: Callable[[], Pair], spacing: Spacing, rounds: int) -> list[Row]:
     pair = make()
     other = Other(
-        name="MONAI compute_hausdorff_distance + compute_average_surface_distance",
+        name="MONAI Hausdorff and average surface distance",
         run=lambda: monai(pair, spacing),
         tolerance=1e-4,
     )

@@ -31,7 +31,7 @@ from strategies.registry import STRATEGIES, Strategy
 
 SFR = "sfr_"
 # Keys that say where and how a run works, not what it computes.
-PLACE_KEYS = ("out", "store", "threads", "device", "save_predictions")
+PLACE_KEYS = ("out", "store", "threads", "device", "save_predictions", "panels")
 
 
 def _named(value: Any) -> Any:
@@ -90,6 +90,8 @@ class RunConfig:
         out: the run folder. store: folder of shared expensive results (default: beside `out`).
         max_unlabeled: most unlabeled cases that a round trains on, drawn anew per round.
         threads: torch threads of this process; 1 is right on a shared machine.
+        panels: worst test cases of a round that are drawn for the report, with the chosen units;
+            0 = no pictures.
     """
 
     data: DataConfig = DataConfig()
@@ -115,6 +117,7 @@ class RunConfig:
     max_unlabeled: int | None = None
     threads: int = 1
     save_predictions: bool = False
+    panels: int = Field(default=3, ge=0)
 
     def __post_init__(self) -> None:
         Schedule.of_totals(self.budget)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from loops.panels import Worst, place_panels
 from loops.workbench import Workbench
 from salearn.cases import CaseId
 from salearn.data.volumes import write_labels
@@ -20,6 +21,7 @@ MEASURE_VERSION = 1
 Rows = list[dict[str, Any]]
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")
+PICTURED = ("student", "test")  # the stage and split whose worst cases the report shows
 
 
 def measure(
@@ -50,11 +52,18 @@ def _scored(
 
     def make(work: Path) -> None:
         with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
-            write_lines(work / "rows.jsonl", _score(bench, segmenter, stage, split, cases, round))
+            worst = Worst(bench.config.panels if (stage, split) == PICTURED else 0)
+            scored = _score(bench, segmenter, stage, split, cases, round, worst)
+            write_lines(work / "rows.jsonl", scored)
+            if cause := worst.write(work / "panels"):
+                bench.progress.say(f"round {round}: no pictures of the worst cases ({cause})")
 
     for case in cases:  # logged even when the scores themselves are found
         bench.oracle.reveal(case, split, round)
-    rows: Rows = read_lines(bench.store.get("scores", name, make) / "rows.jsonl")
+    entry = bench.store.get("scores", name, make)
+    if (stage, split) == PICTURED:
+        place_panels(bench, entry, round)
+    rows: Rows = read_lines(entry / "rows.jsonl")
     return [{"round": round, "split": split, "stage": stage} | row for row in rows]
 
 
@@ -65,6 +74,7 @@ def _score(
     split: Part,
     cases: tuple[CaseId, ...],
     round: int,
+    worst: Worst,
 ) -> Rows:
     rows: Rows = []
     volumes = [bench.volume(case) for case in cases]
@@ -72,9 +82,11 @@ def _score(
     for case, volume, probabilities in zip(cases, volumes, predictions, strict=True):
         labels = probabilities.argmax(axis=0).astype(np.uint8)
         reference = bench.oracle.reveal(case, split, round)
-        rows += evaluate_case(
+        found = evaluate_case(
             labels, reference, volume.spacing, bench.dataset.classes, case, bench.config.surface
         )
+        rows += found
+        worst.offer(found, volume, reference, labels)
         if bench.config.save_predictions:
             folder = bench.out / "predictions" / f"round_{round:03d}" / stage
             write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)

@@ -74,7 +74,11 @@ def reliability(
         raise ValueError("calibration needs probabilities in 0..1")
     y = truth.ravel().astype(np.float64)
     which = np.minimum((p * bins).astype(np.int64), bins - 1)
-    sums = [np.bincount(which, weights=w, minlength=bins) for w in (np.ones_like(p), p, y)]
+    # Without voxels bincount gives integers, whatever the weights.
+    sums = [
+        np.bincount(which, weights=w, minlength=bins).astype(np.float64)
+        for w in (np.ones_like(p), p, y)
+    ]
     return Reliability(
         count=sums[0], predicted=sums[1], observed=sums[2], squared=float(((p - y) ** 2).sum())
     )

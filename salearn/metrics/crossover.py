@@ -172,7 +172,7 @@ def crossover(
     point = readings(budgets, delta, point_margin)
     _check(budgets, replicates.shape[1], margin)
     drawn = [readings(budgets, row, point_margin) for row in replicates]
-    match, superior = _one_sided(replicates, -margin), _one_sided(replicates, 0.0)
+    match, superior = budget_p(replicates, -margin), budget_p(replicates, 0.0)
     held = [b for b, p in zip(budgets, match, strict=True) if p <= alpha]
     lows, highs = percentile_intervals(replicates)
     last = [one.last for one in drawn]
@@ -196,7 +196,10 @@ def crossover(
     )
 
 
-def _one_sided(replicates: np.ndarray, null: float) -> np.ndarray:
+def budget_p(
+    replicates: Float[np.ndarray, "b budget"], null: float
+) -> Float[np.ndarray, " budget"]:
+    """Holm-adjusted one-sided bootstrap p of "delta <= null" at each budget."""
     p = [bootstrap_p(column, null, "greater") for column in replicates.T]
     return holm(np.array(p))
 

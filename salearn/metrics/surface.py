@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -18,9 +18,14 @@ from salearn.settings import Field, settings
 Spacing = tuple[float, float, float]
 Box = tuple[slice, ...]
 
-# Border voxels of both masks together up to which a tree beats two distance transforms; beyond it
-# (noise, full images) the tree can be ten times slower, below it the transform is.
-TREE_LIMIT = 50_000
+# What one step costs in CPU-microseconds, measured on ordinary, noisy, full and distant masks; only
+# the ratios matter. They choose between two ways to the same distances, so no clock is asked and
+# the choice, and with it the last bit of every result, is the same on a busy machine.
+TRANSFORM_US = 0.13  # a voxel of the box, in a distance transform
+BUILD_US = 0.17  # a border voxel put into a tree
+SEARCH_US = 1.0  # a border voxel searched next to its answer
+REACH_US = 0.007  # a border voxel of the other mask that a search passes by
+SAMPLE = 128  # searches that tell what all of them will cost
 
 
 @settings
@@ -111,46 +116,79 @@ def surface_distances(
     prediction: Bool[np.ndarray, "x y z"],
     reference: Bool[np.ndarray, "x y z"],
     spacing: Spacing,
-    tree_limit: int = TREE_LIMIT,
+    tree_limit: int | None = None,
 ) -> SurfaceDistances:
     """Both directed sets of distances, computed inside the union box.
 
+    Each direction takes what is cheaper for it: a k-d tree of border voxels (time grows with the
+    border and with how far it has to search) or a distance transform (with the box).
+
     Args:
         spacing: mm per voxel along x, y, z.
-        tree_limit: border voxels up to which a k-d tree is used, a distance transform beyond.
+        tree_limit: border voxels of both masks up to which a tree is used whatever it costs, and a
+            transform beyond; None for the cheaper one.
 
     Raises:
         ValueError: a mask is empty, so there is no distance.
     """
     box = box_of(prediction | reference)
     edges = border(prediction[box]), border(reference[box])
-    sizes = [int(edge.sum()) for edge in edges]
+    sizes = [int(np.count_nonzero(edge)) for edge in edges]
     if 0 in sizes:
         raise ValueError("surface distances need two masks that are not empty")
-    directed = _by_tree if sum(sizes) <= tree_limit else _by_transform
+    forced = None if tree_limit is None else sum(sizes) <= tree_limit
     return SurfaceDistances(
-        from_prediction=directed(edges[0], edges[1], spacing),
-        from_reference=directed(edges[1], edges[0], spacing),
+        from_prediction=_directed(edges[0], edges[1], spacing, forced),
+        from_reference=_directed(edges[1], edges[0], spacing, forced),
     )
 
 
-def _by_tree(start: np.ndarray, goal: np.ndarray, spacing: Spacing) -> np.ndarray:
-    from scipy.spatial import cKDTree
-
-    distances = np.zeros(int(start.sum()))
+def _directed(
+    start: np.ndarray, goal: np.ndarray, spacing: Spacing, by_tree: bool | None
+) -> np.ndarray:
+    """Distances from the border `start` to the border `goal`; `by_tree` None: the cheaper way."""
+    distances = np.zeros(np.count_nonzero(start))
     apart = ~goal[start]  # voxels on both surfaces are at distance 0 and need no search
-    if apart.any():
-        points = np.argwhere(start)[apart] * spacing
+    from_, allowed = np.argwhere(start)[apart], TRANSFORM_US * goal.size
+    if not len(from_):
+        return distances
+    near = BUILD_US * np.count_nonzero(goal) + SEARCH_US * len(from_) <= allowed
+    if by_tree or (by_tree is None and near):  # not even a tree is built where it cannot pay
+        from scipy.spatial import cKDTree
+
+        points = from_ * np.asarray(spacing)
         tree = cKDTree(np.argwhere(goal) * spacing, balanced_tree=False, compact_nodes=False)
-        distances[apart] = tree.query(points)[0]
+        if by_tree or _search_us(tree, points, spacing) <= allowed:
+            distances[apart] = tree.query(points)[0]
+            return distances
+    distances[apart] = _by_transform(from_, goal, spacing)
     return distances
 
 
-def _by_transform(start: np.ndarray, goal: np.ndarray, spacing: Spacing) -> np.ndarray:
+def _search_us(tree: Any, points: np.ndarray, spacing: Spacing) -> float:
+    """What searching all points will cost, from how many voxels a sample of them passes by.
+
+    A search opens every leaf of the tree that comes closer than its answer: all within the answer
+    plus the size of a leaf. Inside the box of the tree (a mask around the other one) the leaves
+    are long and reach towards the middle, so more of them are opened.
+    """
+    sample = points[:: -(-len(points) // SAMPLE)]
+    answers = tree.query(sample)[0]
+    inside = ((sample > tree.mins) & (sample < tree.maxes)).all(axis=1)
+    reach = answers * np.where(inside, 1.5, 1.0) + 3 * np.linalg.norm(spacing)
+    passed = tree.query_ball_point(sample, reach, return_length=True)
+    return float(len(points) * (SEARCH_US + REACH_US * passed.mean()))
+
+
+def _by_transform(points: np.ndarray, goal: np.ndarray, spacing: Spacing) -> np.ndarray:
+    """Distances from voxels to their nearest goal; only theirs are computed, not a whole map."""
     from scipy.ndimage import distance_transform_edt
 
-    distances = np.asarray(distance_transform_edt(~goal, sampling=spacing))
-    return np.asarray(distances[start], dtype=np.float64)
+    nearest = distance_transform_edt(
+        ~goal, sampling=spacing, return_distances=False, return_indices=True
+    )
+    found = np.asarray(nearest)[(slice(None), *points.T)].T
+    return np.asarray(np.linalg.norm((points - found) * spacing, axis=1))
 
 
 def surface_scores(

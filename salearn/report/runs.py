@@ -22,7 +22,7 @@ SKIPPED = {"store", "ray", "tensorboard", "predictions", "report"}
 # Keys of config.yaml in which the runs of one arm may differ: seeds, and where a run lies.
 FREE_KEYS = {
     *("draw_seed", "train_seed", "out", "store", "threads", "device", "save_predictions"),
-    *("data.root",),
+    *("panels", "data.root"),
 }
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from salearn.stats.auc_replicates import auc_replicates
 from salearn.stats.bootstrap import percentile_interval
 from salearn.stats.delong import AucTable, difference, placements, split_scores
 from salearn.stats.refuse import check_enough, check_unit
@@ -39,7 +40,7 @@ def clustered_auc_table(
     total, where = int(of.max(initial=-1)) + 1, (of[truth], of[~truth])
     m, n = (np.bincount(side, minlength=total) for side in where)
     for counts, kind in ((m, "positive"), (n, "negative")):
-        check_enough("The clustered AUC", int((counts > 0).sum()), 2, f"cluster with {kind} unit")
+        check_enough("The clustered AUC", int((counts > 0).sum()), 2, f"{kind} cluster")
     v10, v01 = placements(positives, negatives)
     auc = v10.mean(axis=1)
     up = _sums(v10, where[0], total) - np.outer(auc, m)
@@ -105,40 +106,3 @@ def clustered_auc_test(
         note=f"Fewer than {few} clusters: they were resampled." if n < few else "",
         details={"auc_first": float(table.auc[0]), "auc_second": float(table.auc[1])},
     )
-
-
-def auc_replicates(
-    scores: Float[np.ndarray, "arm unit"],
-    truth: Bool[np.ndarray, " unit"],
-    clusters: Int[np.ndarray, " unit"],
-    replicates: int = 2_000,
-    seed: int = 0,
-) -> Float[np.ndarray, "b arm"]:
-    """AUC of each arm in resamples of the clusters; NaN where one has no positive or negative.
-
-    With w_i copies of cluster i the AUC is w' P w / (w' m)(w' n), P_ij the sum of psi over
-    positives of i and negatives of j: pairs are counted once for all replicates.
-    """
-    _, of = np.unique(clusters, return_inverse=True)
-    total = int(of.max()) + 1
-    m, n = (np.bincount(of[side], minlength=total) for side in (truth, ~truth))
-    shares = np.full(total, 1 / total)
-    w = np.random.default_rng(seed).multinomial(total, shares, size=replicates).astype(float)
-    pairs = (w @ m) * (w @ n)
-    wins = [
-        np.einsum("bi,ij,bj->b", w, _wins(row, truth, of, total), w, optimize=True)
-        for row in scores
-    ]
-    safe = np.where(pairs > 0, pairs, 1)
-    return np.where(pairs > 0, np.stack(wins) / safe, np.nan).T
-
-
-def _wins(scores: np.ndarray, truth: np.ndarray, of: np.ndarray, total: int) -> np.ndarray:
-    """Pairs that a positive of cluster i wins against a negative of cluster j, ties half."""
-    found = np.zeros((total, total))
-    positives, start = scores[truth], of[truth]
-    for j in range(total):
-        against = np.sort(scores[~truth & (of == j)])
-        sides = [np.searchsorted(against, positives, side) for side in ("left", "right")]
-        found[:, j] = np.bincount(start, weights=(sides[0] + sides[1]) / 2, minlength=total)
-    return found

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from salearn.stats.auc_replicates import auc_replicates
 from salearn.stats.refuse import RefusedTest, check_unit
-from salearn.stats.resample import bootstrap_p, cluster_bootstrap
+from salearn.stats.resample import bootstrap_p
 from salearn.stats.result import Alternative, Result, normal_p, tail
 
 SAME = 1e-12  # variances and differences below this are rounding
@@ -155,16 +156,9 @@ def _bootstrap(
     first: np.ndarray, second: np.ndarray, truth: np.ndarray, alternative: Alternative
 ) -> float:
     """P-value where DeLong's variance is 0 though the AUCs differ."""
-
-    def gap(rows: np.ndarray) -> float:
-        positives, negatives = split_scores(np.stack([first, second])[:, rows], truth[rows])
-        if not positives.shape[1] or not negatives.shape[1]:
-            return math.nan
-        areas = placements(positives, negatives)[0].mean(axis=1)
-        return float(areas[0] - areas[1])
-
-    _, replicates = cluster_bootstrap(gap, len(truth))
-    return bootstrap_p(replicates[~np.isnan(replicates)], alternative=alternative)
+    drawn = auc_replicates(np.stack([first, second]), truth, np.arange(len(truth)))
+    gaps = drawn[:, 0] - drawn[:, 1]
+    return bootstrap_p(gaps[~np.isnan(gaps)], alternative=alternative)
 
 
 def delong_unpaired(

@@ -18,7 +18,7 @@ NAME = "hierarchical bootstrap"
 
 def compare_methods(
     first: Float[np.ndarray, "run case column"],
-    second: Float[np.ndarray, "run case column"],
+    second: Float[np.ndarray, "_run _case _column"],
     draws: Sequence[int],
     *,
     unit: str = "case",
@@ -74,7 +74,7 @@ def _notes(draws: Sequence[int], found: Interval, unit: str) -> list[str]:
 
 def difference_replicates(
     first: Float[np.ndarray, "budget run case"],
-    second: Float[np.ndarray, "budget run case"],
+    second: Float[np.ndarray, "_budget _run _case"],
     draws: Sequence[int],
     replicates: int = 2_000,
     seed: int = 0,
@@ -99,7 +99,7 @@ def curve_replicates(
 
 def retention(
     part: Float[np.ndarray, "run case"],
-    full: Float[np.ndarray, "run case"],
+    full: Float[np.ndarray, "_run _case"],
     draws: Sequence[int],
     replicates: int = 2_000,
     seed: int = 0,
@@ -127,7 +127,7 @@ def retention(
 
 def gap(
     internal: Float[np.ndarray, "run case"],
-    external: Float[np.ndarray, "run other"],
+    external: Float[np.ndarray, "_run other"],
     draws: Sequence[int],
     replicates: int = 2_000,
     seed: int = 0,

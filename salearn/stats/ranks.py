@@ -87,7 +87,8 @@ def post_hoc(
     holm: Wilcoxon of each pair, Holm over the pairs (the default; does not depend on the other
     arms). nemenyi: |R_i - R_j| / sqrt(k (k + 1) / (6 n)) times sqrt(2), studentised range (Demsar
     2006). conover: the same difference over its pooled standard error, studentised range with
-    (n - 1)(k - 1) degrees of freedom (Conover 1999, single step).
+    (n - 1)(k - 1) degrees of freedom (Conover 1999, single step); PMCMRplus and scikit-posthocs
+    take infinite degrees, which gives smaller p-values.
 
     Raises:
         RefusedTest: as `friedman`.

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from salearn.stats.clustered import auc_replicates, clustered_auc_table, clustered_auc_test
+from salearn.stats.auc_replicates import auc_replicates
+from salearn.stats.clustered import clustered_auc_table, clustered_auc_test
 from salearn.stats.delong import auc_table
 from salearn.stats.refuse import RefusedTest
 
@@ -39,14 +40,15 @@ def test_a_resample_has_the_auc_of_its_repeated_units():
     replicates = auc_replicates(SCORES, TRUTH, CLUSTERS, replicates=40, seed=3)
     drawn = np.random.default_rng(3).multinomial(3, np.full(3, 1 / 3), size=40)
     for copies, areas in zip(drawn, replicates, strict=True):
-        rows = np.concatenate([np.repeat(np.flatnonzero(CLUSTERS == c + 1), copies[c])
-                               for c in range(3)])
+        rows = np.concatenate(
+            [np.repeat(np.flatnonzero(c + 1 == CLUSTERS), copies[c]) for c in range(3)]
+        )
         expected = [roc_auc_score(TRUTH[rows], row[rows]) for row in SCORES]
         assert areas == pytest.approx(expected)
 
 
 def test_a_resample_without_positives_is_undefined():
-    alone = np.array([1, 1, 1, 2, 3, 3, 3, 3, 3])
+    alone = np.array([1, 1, 1, 2, 3, 3, 3, 4, 4])
     replicates = auc_replicates(SCORES, TRUTH, alone, replicates=60)
     assert np.isnan(replicates).any()
     found = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, alone)
@@ -65,5 +67,5 @@ def test_copies_of_pixels_change_no_clustered_variance_but_shrink_the_naive_one(
 def test_pixels_as_clusters_or_a_single_cluster_are_refused():
     with pytest.raises(RefusedTest, match="pixels of one image"):
         clustered_auc_test(SCORES[0], SCORES[1], TRUTH, CLUSTERS, unit="pixel")
-    with pytest.raises(RefusedTest, match="cluster with positive unit"):
+    with pytest.raises(RefusedTest, match="2 positive clusters"):
         clustered_auc_table(SCORES, TRUTH, np.array([1] * 4 + [2] * 5))

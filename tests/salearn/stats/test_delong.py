@@ -101,7 +101,7 @@ def test_the_small_case_in_exact_fractions():
     assert test.p_value == pytest.approx(0.3593216830, abs=1e-10)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000))
 def test_the_two_sample_jackknife_gives_the_same_covariance(seed):
     rng = np.random.default_rng(seed)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from salearn.stats.effects import (
+    _biserial,
+    _dz,
     cliff_delta,
     cohen_dz,
     cohen_g,
@@ -54,3 +56,13 @@ def test_every_effect_comes_with_an_interval():
     found = paired_effects(np.random.default_rng(0).normal(1, 1, 30), replicates=300)
     assert set(found) == {"mean difference", "Hodges-Lehmann", "d_z", "rank-biserial"}
     assert all(one.low < one.estimate < one.high for one in found.values())
+
+
+def test_resampled_effects_are_those_of_each_resample():
+    gaps = np.array([0.0, 0, 1, -2, 3, 3])
+    drawn = gaps[np.random.default_rng(0).integers(0, 6, size=(50, 6))]
+    assert _biserial(drawn) == pytest.approx([rank_biserial(row) for row in drawn])
+    assert _dz(drawn) == pytest.approx([cohen_dz(row) for row in drawn], nan_ok=True)
+    found = paired_effects(np.array([0.5]), replicates=10)
+    assert math.isnan(found["d_z"].estimate)
+    assert math.isnan(found["Hodges-Lehmann"].low)

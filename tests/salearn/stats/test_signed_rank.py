@@ -68,11 +68,11 @@ def test_pratt_by_all_sign_flips():
     assert wilcoxon(TIES, unit="case", zeros="pratt").p_value == pytest.approx(expected)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.lists(st.integers(-6, 6), min_size=1, max_size=9))
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.lists(st.integers(-6, 6), min_size=1, max_size=7))
 def test_any_small_sample_agrees_with_scipys_enumeration(values):
     gaps = np.array(values, dtype=float)
-    if not gaps.any():
+    if (gaps != 0).sum() < 2:
         assert wilcoxon(gaps, unit="case").p_value == 1
         return
     method = scipy.stats.PermutationMethod(n_resamples=np.inf)
