@@ -14,14 +14,15 @@ from typing import Any
 
 import yaml
 
-from loops.board import Board
 from loops.config import RunConfig
 from loops.inner import Inner
 from loops.look import LOOK
 from loops.outer import run
+from loops.overlays import folder_of
 from loops.progress import Progress
+from loops.sinks.fan import Sinks
 from loops.workbench import Workbench
-from salearn.budget import Schedule
+from salearn.budget import Schedule, totals
 from salearn.errors import ConfigError
 from salearn.settings import dump
 from salearn.store import read_json, read_lines, write_json, write_text
@@ -41,27 +42,27 @@ def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, A
     progress = progress or Progress()
     set_threads(config.threads)
     out = Path(config.out)
-    with _claimed(out):
+    with _claimed(out), Sinks(config.sinks, progress.say) as sinks:
         bench = Workbench(config, progress)
         _describe(bench)
-        schedule = Schedule.of_totals(config.budget)
+        sinks.describe(read_json(out / "run.json"), out)
+        pool = bench.pool()
+        schedule = Schedule.of_totals(totals(config.budget, len(pool.unlabeled)))
         done = len(bench.finished_rounds())
-        board = Board(out / "tensorboard")
         rounds = run(
             strategy=config.build_strategy(),
             inner=Inner(bench),
             oracle=bench.oracle,
-            pool=bench.pool(),
+            pool=pool,
             schedule=schedule,
             log=bench.log,
             seed=config.draw_seed,
         )
         record: dict[str, Any] = {}
         for record in rounds:
-            _show(bench, board, record)
+            _show(bench, sinks, record)
             if record["round"] >= done:
                 progress.say(_sentence(record))
-        board.close()
     total = len(schedule.per_round)
     return {
         "out": str(out), "key": config.key, "rounds": total, "ran": total - done,
@@ -69,8 +70,8 @@ def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, A
     }  # fmt: skip
 
 
-def _show(bench: Workbench, board: Board, record: dict[str, Any]) -> None:
-    """Events for TensorBoard, and links from the run folder to the models of the round.
+def _show(bench: Workbench, sinks: Sinks, record: dict[str, Any]) -> None:
+    """The round in every sink, and links from the run folder to the models of the round.
 
     The link to the student comes last; where it is, the round has been shown.
     """
@@ -78,11 +79,12 @@ def _show(bench: Workbench, board: Board, record: dict[str, Any]) -> None:
     if (folder / "student").is_symlink():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    board.add(record)
+    sinks.round(record)
+    sinks.pictures(folder_of(bench.out, record["round"]), record["num_labeled"])
     for name, kind in (("adapter", "adapters"), ("student", "students")):
         if (key := record["keys"][name]) is not None:
             model = bench.store.path(kind, key)
-            board.curves(name, record["round"], read_lines(model / "train.jsonl"))
+            sinks.curves(name, record["round"], read_lines(model / "train.jsonl"))
             (folder / name).unlink(missing_ok=True)
             (folder / name).symlink_to(os.path.relpath(model, folder))
 
@@ -147,7 +149,7 @@ def _run_record(bench: Workbench, split: dict[str, Any]) -> dict[str, Any]:
             "draw_seed": config.draw_seed,
             "train_seed": config.train_seed,
         },
-        "budget": list(config.budget),
+        "budget": list(totals(config.budget, len(bench.pool().unlabeled))),
         "unit": config.unit,
         "classes": list(bench.dataset.classes),
         "split": bench.split.counts() | {"hash": split["hash"]},

@@ -79,18 +79,45 @@ def status(study: Path, as_json: Json = False) -> None:
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run or study folders.")],
     out: Annotated[Path | None, typer.Option(help="Default: 'report' in the first folder.")] = None,
+    full: Annotated[
+        float | None, typer.Option(help="Dice of full supervision, if known from elsewhere.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tables (CSV, Parquet), budget curves (PNG, SVG) and a short summary of finished runs."""
+    """One HTML page, tables (CSV, Parquet, LaTeX) and figures (PNG, SVG, PDF) of finished runs."""
+    from salearn.report.aggregate import CurveSettings
     from salearn.report.summary import write_report
 
-    result = write_report(folders, out or folders[0] / "report")
+    how = CurveSettings(full=full)
+    result = write_report(folders, out or folders[0] / "report", how)
     if as_json:
         _print_json(result["rows"])
     else:
         print(result["summary"])
         for name, path in result["paths"].items():
             print(f"{name}: {path}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="A run or study folder.")],
+    b: Annotated[Path, typer.Argument(help="Another one; differences are B minus A.")],
+    out: Annotated[Path | None, typer.Option(help="Also write tables and a figure here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What differs between two runs or studies: settings, and scores paired by seed and case."""
+    from salearn.report.compare import compare_runs, render, write_comparison
+
+    found = compare_runs(a, b)
+    paths = write_comparison(found, out) if out else {}
+    if as_json:
+        _print_json(found.to_json() | {"paths": {k: str(path) for k, path in paths.items()}})
+    else:
+        print(render(found))
+        for name, path in paths.items():
+            print(f"{name}: {path}")
+    if found.table.empty:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -10,10 +10,11 @@ from pydantic import BeforeValidator
 
 from loops.finetune import FinetuneSettings
 from loops.pseudo import PseudoSettings
+from loops.sinks.fan import check_names
 from loops.ssl.registry import HOSTS, Host
 from loops.stitch import StitchSettings
 from loops.student import PseudoLossSettings, StudentSettings
-from salearn.budget import Schedule
+from salearn.budget import Schedule, totals
 from salearn.config import override, read_yaml
 from salearn.data.cache import Recipe
 from salearn.data.formats import DataSource
@@ -31,7 +32,7 @@ from strategies.registry import STRATEGIES, Strategy
 
 SFR = "sfr_"
 # Keys that say where and how a run works, not what it computes.
-PLACE_KEYS = ("out", "store", "threads", "device", "save_predictions", "panels")
+PLACE_KEYS = ("out", "store", "threads", "device", "save_predictions", "panels", "sinks")
 
 
 def _named(value: Any) -> Any:
@@ -83,7 +84,8 @@ class RunConfig:
     """One cell: data set x strategy x learner x draw seed x train seed, over a budget schedule.
 
     Attributes:
-        budget: totals of annotated units, strictly rising, one per round.
+        budget: totals of annotated units, strictly rising, one per round; a float is a share of
+            the units that can be annotated.
         strategy: name, or {name: ..., setting: ...}.
         learner: a host ("supervised", "mean_teacher", ...) or "sfr_" + host; settings of the host
             stand beside the name.
@@ -92,11 +94,12 @@ class RunConfig:
         threads: torch threads of this process; 1 is right on a shared machine.
         panels: worst test cases of a round that are drawn for the report, with the chosen units;
             0 = no pictures.
+        sinks: where the run is also shown: "tensorboard", "wandb", "mlflow", or none of them.
     """
 
     data: DataConfig = DataConfig()
     unit: Literal["volume", "slice"] = "volume"
-    budget: tuple[int, ...] = (1, 2, 4)
+    budget: tuple[int | float, ...] = (1, 2, 4)
     strategy: Named = Field(default_factory=lambda: {"name": "random"})
     learner: Named = Field(default_factory=lambda: {"name": "supervised"})
     draw_seed: int = 0
@@ -118,11 +121,15 @@ class RunConfig:
     threads: int = 1
     save_predictions: bool = False
     panels: int = Field(default=3, ge=0)
+    sinks: tuple[str, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
-        Schedule.of_totals(self.budget)
+        known = totals(self.budget, num_units=1)
+        if known == self.budget:  # no shares: what they come to is known once the data are open
+            Schedule.of_totals(known)
         self.build_strategy()
         self.build_host()
+        check_names(self.sinks)
 
     def build_strategy(self) -> Strategy:
         """The strategy; ConfigError on an unknown name or setting.

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from loops.overlays import CASES, Overlays, place_overlays
 from loops.panels import Worst, place_panels
 from loops.workbench import Workbench
 from salearn.cases import CaseId
@@ -53,16 +54,20 @@ def _scored(
     def make(work: Path) -> None:
         with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
             worst = Worst(bench.config.panels if (stage, split) == PICTURED else 0)
-            scored = _score(bench, segmenter, stage, split, cases, round, worst)
+            slices = Overlays(bench.config.data.axis, CASES if (stage, split) == PICTURED else 0)
+            scored = _score(bench, segmenter, stage, split, cases, round, worst, slices)
             write_lines(work / "rows.jsonl", scored)
             if cause := worst.write(work / "panels"):
                 bench.progress.say(f"round {round}: no pictures of the worst cases ({cause})")
+            if cause := slices.write(work / "overlays"):
+                bench.progress.say(f"round {round}: no slices with overlay ({cause})")
 
     for case in cases:  # logged even when the scores themselves are found
         bench.oracle.reveal(case, split, round)
     entry = bench.store.get("scores", name, make)
     if (stage, split) == PICTURED:
         place_panels(bench, entry, round)
+        place_overlays(bench, entry, round)
     rows: Rows = read_lines(entry / "rows.jsonl")
     return [{"round": round, "split": split, "stage": stage} | row for row in rows]
 
@@ -75,6 +80,7 @@ def _score(
     cases: tuple[CaseId, ...],
     round: int,
     worst: Worst,
+    slices: Overlays,
 ) -> Rows:
     rows: Rows = []
     volumes = [bench.volume(case) for case in cases]
@@ -87,6 +93,7 @@ def _score(
         )
         rows += found
         worst.offer(found, volume, reference, labels)
+        slices.offer(case, volume.image[0], reference, labels)
         if bench.config.save_predictions:
             folder = bench.out / "predictions" / f"round_{round:03d}" / stage
             write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)

@@ -108,8 +108,8 @@ def chosen_panel(bench: Workbench, unit: UnitId) -> Plane:
     center = _center(shown)
     if index is not None:
         center[axis] = (index + 0.5) * volume.spacing[axis]
-    place = _indices(shown, axis, center, _side(shown))
-    grey = _grey([_sample(shown.image, place)])[0]
+    place = _indices(shown, axis, center, _side(shown, across=axis))
+    grey = _grey([_sample(shown.image, place, np.nan)])[0]
     return _outlined(grey, _sample(shown.mask, place))
 
 
@@ -120,7 +120,7 @@ def worst_panel(shown: Shown) -> Plane:
     """
     center, side = _center(shown), _side(shown)
     places = [_indices(shown, axis, center, side) for axis in range(3)]
-    greys = _grey([_sample(shown.image, place) for place in places])
+    greys = _grey([_sample(shown.image, place, np.nan) for place in places])
     rows = [greys]
     for labels in (shown.mask, shown.labels):
         if labels is not None:
@@ -142,9 +142,13 @@ def _center(shown: Shown) -> np.ndarray:
     return np.asarray((middle + 0.5) * np.array(shown.spacing))
 
 
-def _side(shown: Shown) -> float:
-    """Length of a plane's side in mm: twice the structure, at most the volume."""
-    spacing = np.array(shown.spacing)
+def _side(shown: Shown, across: int | None = None) -> float:
+    """Length of a plane's side in mm: twice the structure, at most the volume.
+
+    Args:
+        across: the axis that the only plane is across; None = there is a plane across each.
+    """
+    spacing = np.array(shown.spacing) * [axis != across for axis in range(3)]
     whole = float((np.array(shown.mask.shape) * spacing).max())
     drawn = np.concatenate([_foreground(shown.mask), _foreground(shown.labels)])
     if not len(drawn):
@@ -167,19 +171,22 @@ def _indices(
     return found[0], found[1], found[2]
 
 
-def _sample(array: np.ndarray, place: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """The plane with rows from top (superior or anterior) to bottom; 0 outside the volume."""
+def _sample(
+    array: np.ndarray, place: tuple[np.ndarray, np.ndarray, np.ndarray], outside: float = 0
+) -> np.ndarray:
+    """The plane with rows from top (superior or anterior) to bottom."""
     x, y, z = np.ix_(*place)
     inside = (x >= 0) & (y >= 0) & (z >= 0)
-    found = np.where(inside, array[x, y, z], array.dtype.type(0))
+    found = np.where(inside, array[x, y, z], array.dtype.type(outside))
     return np.asarray(found.squeeze().T[::-1])
 
 
 def _grey(planes: Sequence[np.ndarray]) -> list[Plane]:
-    """Palette indices 0..GREYS-1 between the 1st and 99th percentile of all planes."""
-    low, high = np.percentile(np.concatenate([plane.ravel() for plane in planes]), (1, 99))
+    """Palette indices 0..GREYS-1 between the 1st and 99th percentile; NaN (outside) is black."""
+    low, high = np.nanpercentile(np.concatenate([plane.ravel() for plane in planes]), (1, 99))
     scale = (GREYS - 1) / max(float(high - low), 1e-6)
-    return [np.clip((plane - low) * scale, 0, GREYS - 1).astype(np.uint8) for plane in planes]
+    greys = [np.clip((plane - low) * scale, 0, GREYS - 1) for plane in planes]
+    return [np.where(np.isnan(grey), GREYS, grey).astype(np.uint8) for grey in greys]
 
 
 def _outlined(grey: Plane, labels: np.ndarray) -> Plane:
@@ -192,7 +199,7 @@ def _outlined(grey: Plane, labels: np.ndarray) -> Plane:
     return np.where(border, colour, grey).astype(np.uint8)
 
 
-def _tiled(rows: Sequence[Sequence[Plane]]) -> Plane:
+def _tiled(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     step = SIZE + GAP
     sheet = np.full((len(rows) * step - GAP, len(rows[0]) * step - GAP), GREYS, np.uint8)
     for i, row in enumerate(rows):

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import floor
 
 from salearn.errors import ConfigError
+
+
+def totals(budget: Sequence[int | float], num_units: int) -> tuple[int, ...]:
+    """Budgets as numbers of units: whole numbers stand, shares (0..1] are of `num_units`.
+
+    A share b of n units is max(1, floor(n b + 0.5)), so the smallest budget is one unit.
+
+    Raises:
+        ConfigError: a share outside 0..1.
+    """
+    strange = [b for b in budget if isinstance(b, float) and not 0 < b <= 1]
+    if strange:
+        raise ConfigError(f"budget: {strange[0]} is neither a whole number nor a share in (0, 1]")
+    return tuple(max(1, floor(num_units * b + 0.5)) if isinstance(b, float) else b for b in budget)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ TRANSFORM_US = 0.13  # a voxel of the box, in a distance transform
 BUILD_US = 0.17  # a border voxel put into a tree
 SEARCH_US = 1.0  # a border voxel searched next to its answer
 REACH_US = 0.007  # a border voxel of the other mask that a search passes by
-SAMPLE = 128  # searches that tell what all of them will cost
+FEW = 5000  # border voxels of both masks for which a tree is always quick
+SAMPLE, SPARSE = 128, 64  # so many searches, at most one in 64, tell what all of them will cost
 
 
 @settings
@@ -149,16 +150,18 @@ def _directed(
     """Distances from the border `start` to the border `goal`; `by_tree` None: the cheaper way."""
     distances = np.zeros(np.count_nonzero(start))
     apart = ~goal[start]  # voxels on both surfaces are at distance 0 and need no search
-    from_, allowed = np.argwhere(start)[apart], TRANSFORM_US * goal.size
+    from_, to = np.argwhere(start)[apart], np.argwhere(goal)
     if not len(from_):
         return distances
-    near = BUILD_US * np.count_nonzero(goal) + SEARCH_US * len(from_) <= allowed
+    allowed = TRANSFORM_US * goal.size
+    near = BUILD_US * len(to) + SEARCH_US * len(from_) <= allowed
     if by_tree or (by_tree is None and near):  # not even a tree is built where it cannot pay
         from scipy.spatial import cKDTree
 
         points = from_ * np.asarray(spacing)
-        tree = cKDTree(np.argwhere(goal) * spacing, balanced_tree=False, compact_nodes=False)
-        if by_tree or _search_us(tree, points, spacing) <= allowed:
+        tree = cKDTree(to * spacing, balanced_tree=False, compact_nodes=False)
+        sure = by_tree or len(from_) + len(to) <= FEW
+        if sure or _search_us(tree, points, spacing) <= allowed:
             distances[apart] = tree.query(points)[0]
             return distances
     distances[apart] = _by_transform(from_, goal, spacing)
@@ -172,7 +175,7 @@ def _search_us(tree: Any, points: np.ndarray, spacing: Spacing) -> float:
     plus the size of a leaf. Inside the box of the tree (a mask around the other one) the leaves
     are long and reach towards the middle, so more of them are opened.
     """
-    sample = points[:: -(-len(points) // SAMPLE)]
+    sample = points[:: max(len(points) // SAMPLE, SPARSE)]
     answers = tree.query(sample)[0]
     inside = ((sample > tree.mins) & (sample < tree.maxes)).all(axis=1)
     reach = answers * np.where(inside, 1.5, 1.0) + 3 * np.linalg.norm(spacing)

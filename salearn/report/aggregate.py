@@ -33,12 +33,14 @@ class CurveSettings:
         replicates: bootstrap resamples; 2,000 to explore, 10,000 for a paper.
         level: of the intervals.
         seed: of the resamples.
+        full: score of full supervision in the first metric, if it is known from elsewhere.
     """
 
     metrics: tuple[str, ...] = ("dice", "hd95_mm")
     replicates: int = Field(default=2_000, ge=100)
     level: float = Field(default=0.95, gt=0, lt=1)
     seed: int = 0
+    full: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -247,18 +249,19 @@ def difference_table(
     """
     import pandas as pd
 
-    by_name = {_name(curve): curve for curve in curves}
+    by_name = {name_of(curve): curve for curve in curves}
     rows: list[dict[str, Any]] = []
     for curve in curves:
         if curve.keys[factor] == base or curve.keys["split"] != "test":
             continue
-        other = by_name.get(_name(curve, {factor: base}))
+        other = by_name.get(name_of(curve, {factor: base}))
         pair = difference(curve, other) if other else None
         if pair is not None:
             rows += [row | {"against": base} for row in curve_rows(pair, how)]
     return pd.DataFrame(rows)
 
 
-def _name(curve: Curve, changed: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def name_of(curve: Curve, changed: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The GROUP and metric of a curve, some of the keys replaced."""
     keys = {**curve.keys, **(changed or {})}
     return (*(keys[name] for name in GROUP), curve.metric)

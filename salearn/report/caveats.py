@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from salearn.report.runs import Run, Runs
 from salearn.stats.bootstrap import ENOUGH_SEEDS, FEW_CLUSTERS
+from salearn.store import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Dice by which seeds, devices and versions alone move a semi-supervised result, as the maintainers
+# of DTC report of their own (issue 14).
+NOISE = 0.008
 
 
 def warnings_of(found: Runs, curve: pd.DataFrame) -> list[str]:
@@ -18,10 +23,12 @@ def warnings_of(found: Runs, curve: pd.DataFrame) -> list[str]:
         *_cells_lost(found.cells),
         *_splits(found.runs),
         *_leaks(found.runs),
+        *_transductive(found.runs),
         *_dead(found.runs),
         *_too_few(curve),
         *_uneven(curve),
         *_empty(curve),
+        *_ceiling(curve),
     ]
 
 
@@ -57,6 +64,22 @@ def _leaks(runs: Sequence[Run]) -> Iterator[str]:
         leaked = sorted(scored & candidates)
         if leaked:
             yield f"{_name(run)}: LEAK, scored cases are in the pool: {', '.join(leaked[:5])}."
+
+
+def _transductive(runs: Sequence[Run]) -> Iterator[str]:
+    """Images that are scored must not be trained on, not even without their masks."""
+    for run in runs:
+        file = run.path / "split.json"
+        parts = (read_json(file).get("parts") or {}) if file.is_file() else {}
+        unlabeled = {c for name in ("pool", "unmasked") for c in _cases(parts.get(name))}
+        scored = {c for name in ("validation", "test") for c in _cases(parts.get(name))}
+        if run.record.get("transductive") or unlabeled & scored:
+            names = ", ".join(sorted(unlabeled & scored)[:5]) or "as its settings say"
+            yield f"{_name(run)}: TRANSDUCTIVE, scored images are trained on unlabeled: {names}."
+
+
+def _cases(part: Any) -> Sequence[str]:
+    return part.get("cases", ()) if isinstance(part, Mapping) else ()
 
 
 def _dead(runs: Sequence[Run]) -> Iterator[str]:
@@ -120,6 +143,23 @@ def _empty(curve: pd.DataFrame) -> Iterator[str]:
             yield (
                 f"class {name}: of {int(part['n_total'].sum())} scored predictions {missed} missed "
                 f"it, {false} found it where it is not, {absent} cases do not hold it (left out)."
+            )
+
+
+def _ceiling(curve: pd.DataFrame) -> Iterator[str]:
+    """Arms that end within the noise of training: what they differ by ranks nothing."""
+    if curve.empty:
+        return
+    rows = curve[(curve["split"] == "test") & (curve["metric"] == "dice")]
+    rows = rows[(rows["class"] == "mean") & (rows["stage"] == "student")]
+    for (dataset, budget), part in rows.groupby(["dataset", "budget"], observed=True):
+        last = rows.loc[rows["dataset"] == dataset, "budget"].max()
+        spread = float(part["mean"].max() - part["mean"].min())
+        if budget == last and len(part) > 1 and spread < NOISE:
+            yield (
+                f"Ceiling: on {dataset} at {budget} annotated all {len(part)} arms end within "
+                f"{spread:.3f} Dice, less than one training differs from the next ({NOISE}); "
+                "differences there rank nothing."
             )
 
 

@@ -1,7 +1,8 @@
-"""Budget curves and paired differences as PNG and SVG: legible in grey and to the colour-blind."""
+"""Budget curves and paired differences as PNG, SVG, PDF: legible in grey, to the colour-blind."""
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ MOST_COLUMNS = 4
 MOST_CLASSES = 4
 LEGEND_COLUMNS = 4
 MIN_WIDTH = 6.4  # inches, so that legend and note have room
+NARROW = 4.2  # inches: a figure of this width is legible on a phone
+LONG_NAME = 22  # letters; narrow legends with longer names have one column
 NAMES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "iou": "IoU"}
 UNITS = {"volume": "cases", "slice": "slices"}
 STYLE: dict[Any, Any] = {
@@ -52,54 +55,84 @@ class Layout:
         lines: the factor whose values are lines of one panel.
         panels: the factor whose values stand side by side.
         difference: values are paired differences to a baseline, so a line at 0 is drawn.
+        axis: the column of the budget axis, "budget" or a cost.
+        axis_name: what the axis is called; "" = annotated units.
+        narrow: for a phone: one column, mean over classes only, no note below.
+        limits: of the value axis, so that several figures can be compared; None = of the data.
     """
 
-    lines: Factor
-    panels: Factor
+    lines: str
+    panels: str
     difference: bool = False
+    axis: str = "budget"
+    axis_name: str = ""
+    narrow: bool = False
+    limits: tuple[float, float] | None = None
 
 
 def budget_figure(
     table: pd.DataFrame, stem: Path, layout: Layout, how: CurveSettings | None = None
 ) -> dict[str, Path]:
-    """Draw rows of a curve or difference table to STEM.png and STEM.svg; returns the paths.
+    """Draw rows of a curve or difference table to STEM.png, .svg and .pdf; returns the paths.
 
     The table holds one data set, split, stage and metric. One row of panels for the mean over
     classes and, up to four of them, one for each class; bands are the intervals.
     """
+    return save(budget_drawing(table, layout, how), stem)
+
+
+def budget_drawing(table: pd.DataFrame, layout: Layout, how: CurveSettings | None = None) -> Figure:
+    """The figure of `budget_figure`, not yet written."""
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        figure = _figure(table, layout, how or CurveSettings())
-        return _save(figure, stem)
+        return _figure(table, layout, how or CurveSettings())
 
 
-def _save(figure: Figure, stem: Path) -> dict[str, Path]:
-    options: dict[str, dict[str, Any]] = {
-        "png": {"dpi": 160, "metadata": {"Software": None}},
-        "svg": {"metadata": {"Date": None}},
-    }
+SAVED: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 160, "metadata": {"Software": None}},
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
+
+
+def save(figure: Figure, stem: Path) -> dict[str, Path]:
+    """Write a figure as STEM.png, .svg and .pdf; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
     paths = {}
-    for kind, how in options.items():
+    for kind, how in SAVED.items():
         paths[kind] = stem.with_name(f"{stem.name}.{kind}")
-        with atomic(paths[kind]) as temporary:
+        with mpl.rc_context(STYLE), atomic(paths[kind]) as temporary:
             figure.savefig(temporary, format=kind, **how)
     return paths
 
 
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG, its letters as outlines: it looks the same in every browser."""
+    import matplotlib as mpl
+
+    text = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(text, format="svg", **SAVED["svg"])
+    return text.getvalue()
+
+
 def _figure(table: pd.DataFrame, layout: Layout, how: CurveSettings) -> Figure:
     names = ordered(table[layout.panels])
-    classes = _classes(table, len(names))
-    columns = min(len(names), MOST_COLUMNS)
+    classes = [MEAN] if layout.narrow else _classes(table, len(names))
+    columns = min(len(names), 1 if layout.narrow else MOST_COLUMNS)
     rows = len(classes) * math.ceil(len(names) / columns)
-    lines = math.ceil(len(set(table[layout.lines])) / LEGEND_COLUMNS)
-    figure = _sheet(rows, columns, top=0.5 + 0.25 * lines)
+    shown = ordered(table[layout.lines])
+    lines = math.ceil(len(shown) / _legend_columns(shown, layout))
+    top = (0.45 if any(names) else 0.25) + 0.21 * lines  # no title without a name
+    figure = _sheet(rows, columns, top, layout.narrow)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     axes = [ax for row in grid for ax in row]
     places = [(group, name) for group in classes for name in names]
     for ax, (group, name) in zip(axes, places, strict=False):
         part = table[(table["class"] == group) & (table[layout.panels] == name)]
-        _panel(ax, part, layout, ordered(table[layout.lines]))
+        _panel(ax, part, layout, shown)
         if group == MEAN:
             ax.set_title(name, fontsize=10, fontweight="bold")
     for ax in axes[len(places) :]:
@@ -107,16 +140,24 @@ def _figure(table: pd.DataFrame, layout: Layout, how: CurveSettings) -> Figure:
     figure.align_ylabels(grid[:, 0])
     for row, line in enumerate(grid):
         line[0].set_ylabel(_quantity(table, classes[row * len(classes) // rows], layout))
-    _finish(figure, axes[: len(places)], table, how)
+    _finish(figure, axes[: len(places)], table, layout)
+    if not layout.narrow:
+        _footnote(figure, table, how)
     return figure
 
 
-def _sheet(rows: int, columns: int, top: float) -> Figure:
+def _legend_columns(names: Sequence[str], layout: Layout) -> int:
+    if not layout.narrow:
+        return LEGEND_COLUMNS
+    return 1 if max(map(len, names), default=0) > LONG_NAME else 2
+
+
+def _sheet(rows: int, columns: int, top: float, narrow: bool = False) -> Figure:
     """An empty figure with room for labels in inches: ten times faster than a layout engine."""
     from matplotlib.figure import Figure
 
-    left, right, bottom, gap = 0.95, 0.2, 1.05, 0.25
-    width = max((MIN_WIDTH - left - right) / columns, 2.6)
+    left, right, bottom, gap = 0.95, 0.2, 0.75 if narrow else 1.05, 0.25
+    width = max(((NARROW if narrow else MIN_WIDTH) - left - right) / columns, 2.6)
     size = (columns * width + left + right, rows * 2.3 + top + bottom)
     figure = Figure(figsize=size)
     figure.subplots_adjust(
@@ -138,6 +179,8 @@ def _classes(table: pd.DataFrame, panels: int) -> list[str]:
 
 
 def _panel(ax: Axes, part: pd.DataFrame, layout: Layout, names: Sequence[str]) -> None:
+    if layout.limits:
+        ax.set_ylim(*layout.limits)
     if layout.difference:
         ax.axhline(0, color=BASE_COLOUR, linewidth=1)
     others = [name for name in names if name not in BASELINES]
@@ -150,9 +193,10 @@ def _panel(ax: Axes, part: pd.DataFrame, layout: Layout, names: Sequence[str]) -
         colour = BASE_COLOUR if base else COLOURS[place % len(COLOURS)]
         marker = "o" if base else MARKERS[place % len(MARKERS)]
         dash = "--" if base else "-"
-        x = points["budget"].to_numpy()
+        x = points[layout.axis].to_numpy()
         low, high, mean = (_finite(points[column]) for column in ("low", "high", "mean"))
-        ax.fill_between(x, low, high, facecolor=(colour, 0.13), edgecolor=(colour, 0.5), lw=0.7)
+        if layout.axis == "budget":  # against cost all arms share a panel: too many bands
+            ax.fill_between(x, low, high, facecolor=(colour, 0.13), edgecolor=(colour, 0.5), lw=0.7)
         style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash}
         ax.plot(x, mean, linewidth=1.8, markersize=5.5, label=name, **style)
 
@@ -175,14 +219,17 @@ def _quantity(table: pd.DataFrame, group: str, layout: Layout) -> str:
     return f"{label}\n{which}"
 
 
-def _finish(figure: Figure, axes: Sequence[Axes], table: pd.DataFrame, how: CurveSettings) -> None:
-    """Axis of budgets, one legend for all panels, and what the bands are."""
-    budgets = sorted({int(budget) for budget in table["budget"]})
+def _finish(figure: Figure, axes: Sequence[Axes], table: pd.DataFrame, layout: Layout) -> None:
+    """Axis of budgets or costs, and one legend for all panels."""
     unit = UNITS.get(str(table["unit"].iloc[0]), "units")
     for ax in axes:
-        _budget_axis(ax, budgets)
-    height = figure.get_figheight()
-    figure.text(0.5, 0.62 / height, f"annotated {unit}", ha="center", va="center")
+        if layout.axis == "budget":
+            _budget_axis(ax, sorted({int(budget) for budget in table["budget"]}))
+        else:
+            _cost_axis(ax, [float(cost) for cost in table[layout.axis]])
+    height = 0.62 - 0.35 * layout.narrow
+    name = layout.axis_name or f"annotated {unit}"
+    figure.text(0.5, height / figure.get_figheight(), name, ha="center", va="center")
     found = [ax.get_legend_handles_labels() for ax in axes]
     legend = {
         label: line for lines, labels in found for line, label in zip(lines, labels, strict=True)
@@ -192,11 +239,33 @@ def _finish(figure: Figure, axes: Sequence[Axes], table: pd.DataFrame, how: Curv
         ordered(legend),
         loc="upper center",
         bbox_to_anchor=(0.5, 1.0),
-        ncols=min(len(legend), LEGEND_COLUMNS),
+        ncols=min(len(legend), _legend_columns(list(legend), layout)) or 1,
         frameon=False,
     )
-    note = textwrap.fill(_note(table, how), int(figure.get_figwidth() * 16))
-    figure.text(0.1 / figure.get_figwidth(), 0.08 / height, note, fontsize=8, color="#555555")
+
+
+def _footnote(figure: Figure, table: pd.DataFrame, how: CurveSettings) -> None:
+    text = textwrap.fill(note(table, how), int(figure.get_figwidth() * 16))
+    place = (0.1 / figure.get_figwidth(), 0.08 / figure.get_figheight())
+    figure.text(*place, text, fontsize=8, color="#555555")
+
+
+def _cost_axis(ax: Axes, costs: Sequence[float]) -> None:
+    """A few round numbers; logarithmic like the axis of budgets."""
+    import numpy as np
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = min(costs), max(costs)
+    log = low > 0 and high / low >= LOG_FROM
+    if log:
+        ax.set_xscale("log", base=2)
+    places = np.geomspace(low, high, 5) if log else np.linspace(low, high, 4)
+    ticks = sorted({float(f"{place:.1g}") if log else float(f"{place:.2g}") for place in places})
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x / 1e3:g}k" if x >= 1e4 else f"{x:g}")
+    )
 
 
 def _budget_axis(ax: Axes, budgets: Sequence[int]) -> None:
@@ -211,7 +280,8 @@ def _budget_axis(ax: Axes, budgets: Sequence[int]) -> None:
     ax.set_xticks(shown, [str(budget) for budget in shown])
 
 
-def _note(table: pd.DataFrame, how: CurveSettings) -> str:
+def note(table: pd.DataFrame, how: CurveSettings) -> str:
+    """What the points and bands of a curve or difference table are."""
     seeds, cases = (_range(table[name]) for name in ("n_seeds", "n_cases"))
     over = " or ".join(sorted(set(table["interval_over"])))
     return (

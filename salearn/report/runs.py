@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 FACTORS = ("dataset", "strategy", "learner", "draw_seed", "train_seed")
 SKIPPED = {"store", "ray", "tensorboard", "predictions", "report"}
-# Keys of config.yaml in which the runs of one arm may differ: seeds, and where a run lies.
-FREE_KEYS = {
-    *("draw_seed", "train_seed", "out", "store", "threads", "device", "save_predictions"),
-    *("panels", "data.root"),
+# Keys of config.yaml that say where and how a run works, not what it computes.
+PLACES = {
+    *("out", "store", "threads", "device", "save_predictions", "panels", "sinks"),
+    *("data.root",),
 }
+# Keys in which the runs of one arm may differ.
+FREE_KEYS = {"draw_seed", "train_seed", *PLACES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +246,11 @@ def _differences(runs: Sequence[Run]) -> dict[str, str]:
         run: ", ".join(f"{key}={values.get(key)}" for key in telling)
         for run, values in flat.items()
     }
+
+
+def settings_of(run: Run) -> dict[str, str]:
+    """Dotted key -> value of every setting in config.yaml."""
+    return dict(_flatten(_parse(run.config)))
 
 
 def _parse(config: str) -> Any:

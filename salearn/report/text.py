@@ -28,12 +28,21 @@ def number(value: float, metric: str, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{DIGITS.get(metric, 3)}f}"
 
 
-def _interval(row: Any, sign: bool, names: Sequence[str] = ("mean", "low", "high")) -> str:
+def interval(row: Any, sign: bool, names: Sequence[str] = ("mean", "low", "high")) -> str:
+    """Mean [low, high] of a table row, with the digits of its metric."""
     mean, low, high = (number(float(row[name]), row["metric"], sign) for name in names)
     return f"{mean} [{low}, {high}]"
 
 
+Cells = tuple[list[str], list[list[str]]]  # headers and rows
+
+
 def curve_lines(table: pd.DataFrame, sign: bool = False) -> str:
+    """`curve_cells` as Markdown."""
+    return markdown(*curve_cells(table, sign))
+
+
+def curve_cells(table: pd.DataFrame, sign: bool = False) -> Cells:
     """One row per arm, one column per budget, then the area under the budget curve.
 
     The table holds one data set, split, stage, metric and class. Points over fewer seeds than the
@@ -42,15 +51,15 @@ def curve_lines(table: pd.DataFrame, sign: bool = False) -> str:
     budgets = sorted(set(table["budget"]))
     full = int(table["n_seeds"].max())
     rows = []
-    for names, part in _arms(table):
+    for names, part in arms(table):
         at = {row["budget"]: row for _, row in part.iterrows()}
         cells = [_point(at.get(budget), full, sign) for budget in budgets]
-        area = _interval(part.iloc[0], sign, ("aubc", "aubc_low", "aubc_high"))
+        area = interval(part.iloc[0], sign, ("aubc", "aubc_low", "aubc_high"))
         rows.append([*names, *cells, area])
-    return markdown(["strategy", "learner", *map(str, budgets), "AUBC"], rows)
+    return ["strategy", "learner", *map(str, budgets), "AUBC"], rows
 
 
-def _arms(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+def arms(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
     """The rows of each strategy x learner, baselines first."""
     for strategy in ordered(table["strategy"]):
         for learner in ordered(table["learner"]):
@@ -63,10 +72,15 @@ def _point(row: Any, full: int, sign: bool) -> str:
     if row is None:
         return "-"
     short = f" (n={row['n_seeds']})" if row["n_seeds"] < full else ""
-    return _interval(row, sign) + short
+    return interval(row, sign) + short
 
 
 def best_lines(table: pd.DataFrame) -> str:
+    """`best_cells` as Markdown."""
+    return markdown(*best_cells(table))
+
+
+def best_cells(table: pd.DataFrame) -> Cells:
     """The best mean at each budget, its interval, and the arms whose intervals reach it."""
     rows = []
     for budget, part in table.groupby("budget"):
@@ -74,23 +88,27 @@ def best_lines(table: pd.DataFrame) -> str:
         if ranked.empty:
             continue
         first = ranked.iloc[0]
-        close = [_arm(row) for _, row in ranked.iloc[1:].iterrows() if row["high"] >= first["mean"]]
-        rows.append([budget, _arm(first), _interval(first, False), ", ".join(close) or "none"])
-    return markdown(["annotated", "best", "mean [interval]", "intervals that reach it"], rows)
+        others = [row for _, row in ranked.iloc[1:].iterrows()]
+        close = [arm_name(row) for row in others if row["high"] >= first["mean"]]
+        mean = interval(first, False)
+        rows.append([str(budget), arm_name(first), mean, ", ".join(close) or "none"])
+    return ["annotated", "best", "mean [interval]", "intervals that reach it"], rows
 
 
-def _arm(row: Any) -> str:
+def arm_name(row: Any) -> str:
+    """Strategy and learner of a table row."""
     return f"{row['strategy']} x {row['learner']}"
 
 
 def verdicts(table: pd.DataFrame, factor: str) -> Iterator[str]:
     """What the difference of areas supports, arm by arm, and nothing where seeds are too few."""
-    for _, part in _arms(table):
+    for _, part in arms(table):
         row = part.iloc[0]
-        yield f"- {_arm(row)} against {row['against']}: {_verdict(row, factor)}"
+        yield f"- {arm_name(row)} against {row['against']}: {verdict(row, factor)}"
 
 
-def _verdict(row: Any, factor: str) -> str:
+def verdict(row: Any, factor: str) -> str:
+    """What the difference of areas in a row of a difference table supports."""
     seeds = row["n_draws"] if factor == "strategy" else row["n_seeds"]
     kind = "draw seed" if factor == "strategy" else "seed"
     if seeds < 2:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from salearn.stats.bootstrap import ENOUGH_SEEDS
 from salearn.stats.refuse import check_enough, check_unit
 from salearn.stats.result import Result
 
@@ -147,8 +148,9 @@ def crossed_t_test(
 
     t with Var = (MS_case + max(MS_seed - MS_residual, 0)) / (D T N) and Satterthwaite's degrees of
     freedom; MS_seed is that of draws, or of train seeds if there is one draw. This is the mixed
-    model of a balanced table in closed form. With one run the answer is about these two
-    checkpoints only, and the note says so.
+    model of a balanced table in closed form. Its rejection rate is right from 5 seeds on; with 2
+    or 3 noisy seeds it is up to 11 or 8 % instead of 5. With one run the answer is about these two
+    checkpoints only. The note says so.
 
     Raises:
         RefusedTest: the unit is a part of an image, or there are fewer than 2 cases.
@@ -171,12 +173,20 @@ def crossed_t_test(
         unit=unit,
         interval=(mean - reach, mean + reach),
         estimate=mean,
-        note="" if s.draws * s.trains > 1 else ONE_RUN,
+        note=_note(s),
         details={"df": df, "draws": s.draws, "trains": s.trains, "standard_error": error},
     )
 
 
 ONE_RUN = "One seed: this is about these two checkpoints, not about the methods."
+
+
+def _note(s: Squares) -> str:
+    seeds = s.draws if s.draws > 1 else s.trains
+    if seeds == 1:
+        return ONE_RUN
+    few = f"{seeds} seeds: the test rejects somewhat too often below {ENOUGH_SEEDS}."
+    return few if seeds < ENOUGH_SEEDS else ""
 
 
 def spread(s: Squares) -> tuple[float, float]:
@@ -185,9 +195,7 @@ def spread(s: Squares) -> tuple[float, float]:
     if runs == 1:
         return s.case / s.size, float(s.cases - 1)
     seed, seed_df = (s.draw, s.draws - 1) if s.draws > 1 else (s.train, s.trains - 1)
-    if seed <= s.residual:
-        return s.case / s.size, float(s.cases - 1)
-    total = s.case + seed - s.residual
+    total = s.case + max(seed - s.residual, 0.0)
     parts = (
         s.case**2 / (s.cases - 1),
         seed**2 / seed_df,

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from salearn.stats.auc_replicates import auc_replicates
 from salearn.stats.refuse import RefusedTest, check_unit
 from salearn.stats.resample import bootstrap_p
-from salearn.stats.result import Alternative, Result, normal_p, tail
+from salearn.stats.result import Alternative, Result, tail
 
 SAME = 1e-12  # variances and differences below this are rounding
 
@@ -95,14 +95,17 @@ def split_scores(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def difference(
-    table: AucTable, alternative: Alternative = "two-sided", level: float = 0.95
+    table: AucTable,
+    alternative: Alternative = "two-sided",
+    level: float = 0.95,
+    df: float = math.inf,
 ) -> tuple[float, float, float, tuple[float, float]]:
-    """Difference of the first two arms, Z, p-value and normal interval.
+    """Difference of the first two arms, Z, p-value and interval; normal, or t with `df` degrees.
 
     Z = (A1 - A2) / sqrt(S11 + S22 - 2 S12). With variance 0 Z = 0 and p = 1 if the AUCs are equal;
     if they are not, Z is infinite and p NaN: there is no normal test.
     """
-    from scipy.stats import norm
+    from scipy.stats import t
 
     gap = float(table.auc[0] - table.auc[1])
     s = table.covariance
@@ -112,8 +115,9 @@ def difference(
         z, p = (0.0, 1.0) if same else (math.copysign(math.inf, gap), math.nan)
         return gap, z, p, (gap, gap)
     error = math.sqrt(variance)
-    reach = float(norm.ppf((1 + level) / 2)) * error
-    return gap, gap / error, normal_p(gap / error, alternative), (gap - reach, gap + reach)
+    z, reach = gap / error, float(t.ppf((1 + level) / 2, df)) * error
+    p = tail(alternative, float(t.cdf(z, df)), float(t.sf(z, df)))
+    return gap, z, p, (gap - reach, gap + reach)
 
 
 def delong_paired(

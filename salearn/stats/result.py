@@ -56,10 +56,3 @@ def tail(alternative: Alternative, less: float, greater: float) -> float:
     if alternative == "two-sided":
         return min(1.0, 2 * min(less, greater))
     return greater if alternative == "greater" else less
-
-
-def normal_p(z: float, alternative: Alternative = "two-sided") -> float:
-    """The p-value of a standard normal statistic."""
-    from scipy.stats import norm
-
-    return tail(alternative, float(norm.cdf(z)), float(norm.sf(z)))

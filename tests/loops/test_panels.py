@@ -13,7 +13,11 @@ from loops.cell import run_cell
 from loops.config import parse_run
 from loops.panels import GAP, GREYS, SIZE, Shown, Worst, save, worst_panel
 from salearn.cases import CaseId
+from salearn.data.nifti import Geometry
+from salearn.data.volumes import Volume
 from salearn.store import read_lines
+
+GRID = Geometry(shape=(20, 24, 10), affine=np.eye(4))
 
 
 def shown(**changes: Any) -> Shown:
@@ -70,7 +74,12 @@ def offer(worst: Worst, case: str, *dice: float) -> None:
 
 def test_the_lowest_mean_dice_are_kept_and_undefined_cases_left_out(tmp_path: Path) -> None:
     worst = Worst(2)
-    for case, dice in {"a": (0.9, 0.9), "b": (0.1, 0.5), "c": (np.nan, 0.2), "d": (np.nan,)}.items():
+    for case, dice in {
+        "a": (0.9, 0.9),
+        "b": (0.1, 0.5),
+        "c": (np.nan, 0.2),
+        "d": (np.nan,),
+    }.items():
         offer(worst, case, *dice)
     assert worst.write(tmp_path) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["worst_b.png", "worst_c.png"]
@@ -104,9 +113,7 @@ def test_a_run_leaves_pictures_of_chosen_units_and_worst_cases(tmp_path: Path, u
 
 
 @pytest.mark.slow
-def test_a_fault_in_a_picture_stops_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_in_a_picture_stops_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("no picture today")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salearn.budget import Schedule
+from salearn.budget import Schedule, totals
 from salearn.errors import ConfigError
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
@@ -53,3 +53,24 @@ def test_totals_that_do_not_rise_are_refused(totals: tuple[int, ...]) -> None:
 def test_a_round_without_masks_is_refused(per_round: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="budget"):
         Schedule(per_round)
+
+
+@pytest.mark.parametrize(
+    ("num_units", "shares", "expected"),
+    [
+        (3500, (0.1, 0.25, 0.5, 1.0), (350, 875, 1750, 3500)),
+        (70, (0.1, 0.25, 0.5, 1.0), (7, 18, 35, 70)),
+        (7, (0.1, 0.25, 0.5, 1.0), (1, 2, 4, 7)),
+        (40, (1, 0.25, 20), (1, 10, 20)),
+    ],
+)
+def test_shares_are_rounded_half_up_and_at_least_one(
+    num_units: int, shares: tuple[int | float, ...], expected: tuple[int, ...]
+) -> None:
+    assert totals(shares, num_units) == expected
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
+def test_a_share_outside_0_to_1_is_refused(share: float) -> None:
+    with pytest.raises(ConfigError, match="neither a whole number nor a share"):
+        totals((share,), 10)

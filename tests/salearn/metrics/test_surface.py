@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
+from salearn.metrics import surface
 from salearn.metrics.surface import (
     SurfaceSettings,
     border,
@@ -141,3 +142,39 @@ def test_two_empty_masks_have_no_distance():
     assert all(math.isnan(value) for value in scores.values())
     with pytest.raises(ValueError, match="not empty"):
         surface_distances(empty, empty, ISO)
+
+
+def ball(shape, centre, radii):
+    grids = np.ogrid[tuple(slice(0, n) for n in shape)]
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grids, centre, radii, strict=True)) < 1
+
+
+SHAPE = (60, 50, 36)
+BODY = ball(SHAPE, (30, 25, 18), (20, 15, 10))
+NOISE = np.random.default_rng(0).random(SHAPE) < 0.3
+WIDE = (120, 110, 60)
+HARD = {  # pair -> whether each direction uses a transform
+    "ordinary": ((np.roll(BODY, 1, 0), BODY), (False, False)),
+    "noise": ((NOISE, BODY), (True, False)),
+    "full": ((np.ones(SHAPE, dtype=bool), BODY), (True, True)),
+    "distant": (
+        (ball(WIDE, (25, 25, 15), (20, 18, 12)), ball(WIDE, (95, 85, 45), (20, 18, 12))),
+        (False, False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_each_direction_takes_the_cheaper_way_to_the_same_distances(name, monkeypatch):
+    pair, transformed = HARD[name]
+    spacing, taken = (0.8, 0.8, 1.5), []
+    by_transform = surface._by_transform
+    monkeypatch.setattr(surface, "_by_transform", lambda *a: taken.append(a) or by_transform(*a))
+    found = surface_distances(*pair, spacing)
+    assert len(taken) == sum(transformed)
+    for limit in (0, 10**9):
+        other = surface_distances(*pair, spacing, limit)
+        np.testing.assert_allclose(found.from_prediction, other.from_prediction, atol=1e-9)
+        np.testing.assert_allclose(found.from_reference, other.from_reference, atol=1e-9)
+    again = surface_distances(*pair, spacing)
+    np.testing.assert_array_equal(again.pooled, found.pooled)

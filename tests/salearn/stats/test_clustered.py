@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import roc_auc_score
 
 from salearn.stats.auc_replicates import auc_replicates
@@ -18,9 +19,10 @@ def test_the_small_case_in_exact_fractions():
     assert found.covariance == pytest.approx(expected, abs=1e-15)
     s = found.covariance
     assert s[0, 0] + s[1, 1] - 2 * s[0, 1] == pytest.approx(189 / 2500)
-    test = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, CLUSTERS, few=0)
+    test = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, CLUSTERS)
     assert test.statistic == pytest.approx(0.7273930, abs=1e-7)
     assert test.n_units == 3
+    assert test.p_value == pytest.approx(2 * scipy.stats.t.sf(0.7273930, 2), abs=1e-7)
 
 
 def test_clusters_of_one_are_delongs():
@@ -30,10 +32,10 @@ def test_clusters_of_one_are_delongs():
     assert found.covariance == pytest.approx(plain.covariance, abs=1e-15)
 
 
-def test_few_clusters_are_resampled():
-    found = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, CLUSTERS)
+def test_clusters_can_be_resampled():
+    found = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, CLUSTERS, resample=True)
     assert "cluster bootstrap" in found.name
-    assert "Fewer than 20 clusters" in found.note
+    assert "Fewer than 20 patients" in found.note
 
 
 def test_a_resample_has_the_auc_of_its_repeated_units():
@@ -51,7 +53,7 @@ def test_a_resample_without_positives_is_undefined():
     alone = np.array([1, 1, 1, 2, 3, 3, 3, 4, 4])
     replicates = auc_replicates(SCORES, TRUTH, alone, replicates=60)
     assert np.isnan(replicates).any()
-    found = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, alone)
+    found = clustered_auc_test(SCORES[0], SCORES[1], TRUTH, alone, resample=True)
     assert np.isfinite(found.interval).all()
 
 

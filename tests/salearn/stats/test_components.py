@@ -60,13 +60,17 @@ def test_when_only_seeds_vary_it_is_the_t_test_over_seeds():
     assert crossed_t_test(table, [0] * 6).p_value == pytest.approx(found.p_value)
 
 
-def test_quiet_seeds_are_the_t_test_over_cases():
-    # Every seed has mean 0, so the seed mean square is below the residual one.
+def test_quiet_seeds_add_no_variance():
+    # Every seed has mean 11/6, so its mean square is 0, below the residual one.
     table = np.array([[0.1, 1.5, 3.9], [0.5, 1.9, 3.1], [0.9, 1.1, 3.5]])
     found = crossed_t_test(table, [0, 1, 2])
-    assert found.details["df"] == 2
     cases = table.mean(axis=0)
-    assert found.p_value == pytest.approx(scipy.stats.ttest_1samp(cases, 0).pvalue)
+    assert found.details["standard_error"] == pytest.approx(cases.std(ddof=1) / math.sqrt(3))
+    s = mean_squares(table, [0, 1, 2])
+    assert s.draw == pytest.approx(0, abs=1e-12)
+    expected = s.case**2 / (s.case**2 / 2 + s.residual**2 / 4)
+    assert found.details["df"] == pytest.approx(expected)
+    assert "3 seeds" in found.note
 
 
 def test_no_spread_means_no_test():
