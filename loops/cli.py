@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -38,6 +38,7 @@ def run(config: Config, changes: Changes = None, as_json: Json = False) -> None:
         _print_json(result)
     else:
         print(f"{result['rounds']} rounds ({result['ran']} run now) in {result['out']}")
+        print(f"curves while it trained: tensorboard --logdir {result['out']}/tensorboard")
 
 
 @app.command()
@@ -121,13 +122,37 @@ def compare(
 
 
 @app.command()
-def evaluate(prediction: Path, reference: Path, as_json: Json = False) -> None:
-    """Score predicted label files against reference masks (two files or two folders)."""
-    from loops.evaluate import evaluate_files, render
+def evaluate(
+    prediction: Path,
+    reference: Path,
+    directed: Annotated[
+        bool, typer.Option("--directed", help="Also ASD of each direction.")
+    ] = False,
+    surfel: Annotated[bool, typer.Option("--surfel", help="Also HD95 and NSD by area.")] = False,
+    parity: Annotated[
+        bool, typer.Option("--parity", help="Also HD95 and ASD in voxels, as UA-MT and SFR print.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(help="Of the NSD, in mm.", min=0)] = 2.0,
+    empty: Annotated[
+        Literal["diag", "inf", "nan"],
+        typer.Option(help="Distance if one mask is empty: image diagonal, infinity or NaN."),
+    ] = "diag",
+    as_json: Json = False,
+) -> None:
+    """Score predicted label files against reference masks (two files or two folders).
 
-    result = evaluate_files(prediction, reference)
+    In JSON, what is undefined or infinite is null; the status of a row says why.
+    """
+    from loops.evaluate import evaluate_files, render
+    from salearn.metrics.surface import SurfaceSettings
+    from salearn.store import finite
+
+    how = SurfaceSettings(
+        tolerance_mm=tolerance, empty=empty, directed=directed, surfel=surfel, parity=parity
+    )
+    result = evaluate_files(prediction, reference, how)
     if as_json:
-        _print_json(result)
+        _print_json(finite(result))
     else:
         print(render(result))
 
@@ -260,3 +285,4 @@ def _say_study(result: dict[str, Any]) -> None:
         print(f"{row['status']:<11}{factors}{cause}")
     counts = ", ".join(f"{key} {result[key]}" for key in ("cells", "ran", "skipped", "failed"))
     print(f"{result['study']}: {counts}")
+    print(f"curves while it trained: tensorboard --logdir {result['study']}/cells")

@@ -11,14 +11,23 @@ from salearn.cases import CaseId
 from salearn.data.nifti import decode
 from salearn.data.volumes import read_mask
 from salearn.errors import DataError
-from salearn.metrics.evaluate import evaluate_case, summarise
+from salearn.metrics.evaluate import Row, score_case, summarise, with_micro
+from salearn.metrics.overlap import Counts
+from salearn.metrics.surface import OPTIONAL, SurfaceSettings
 
 SUFFIXES = (".nii.gz", ".nii")
-COLUMNS = ("class", "dice", "iou", "hd95_mm", "assd_mm", "nsd", "n_used", "n_missed", "n_false")
+OVERLAPS = ("class", "dice", "f1_micro", "iou")
+DISTANCES = ("hd95_mm", "assd_mm", "nsd")
+COUNTS = ("n_used", "n_missed", "n_false")
 
 
-def evaluate_files(prediction: Path, reference: Path) -> dict[str, Any]:
+def evaluate_files(
+    prediction: Path, reference: Path, how: SurfaceSettings | None = None
+) -> dict[str, Any]:
     """{"cases": rows per case and class, "summary": means per class} of two files or folders.
+
+    A row of the summary has besides the means over cases (macro) the key "micro": dice (= F1),
+    sensitivity and precision of the voxels of all cases pooled.
 
     Classes are the label values that occur in the references, background left out.
 
@@ -27,19 +36,25 @@ def evaluate_files(prediction: Path, reference: Path) -> dict[str, Any]:
     """
     pairs = _pairs(prediction, reference)
     values = _classes([file for _, file in pairs.values()])
-    rows: list[dict[str, Any]] = []
+    how = how or SurfaceSettings()
+    scored: list[tuple[Row, Counts]] = []
     for case, (predicted, drawn) in pairs.items():
-        rows += _score(case, predicted, drawn, values)
-    return {"cases": rows, "summary": summarise(rows)}
+        scored += _score(case, predicted, drawn, values, how)
+    rows = [row for row, _ in scored]
+    return {"cases": rows, "summary": with_micro(summarise(rows), scored)}
 
 
 def render(result: dict[str, Any]) -> str:
     """The summary as a table for people."""
-    lines = ["  ".join(f"{name:>10}" for name in COLUMNS)]
-    for row in result["summary"]:
-        cells = [row.get(name) for name in COLUMNS]
-        lines.append("  ".join(f"{_cell(value):>10}" for value in cells))
-    return "\n".join(lines)
+    rows = [row | {"f1_micro": row["micro"]["dice"]} for row in result["summary"]]
+    asked = [name for name in OPTIONAL if rows and name in rows[0]]
+    names = (*OVERLAPS, *DISTANCES, *asked, *COUNTS)
+    lines = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(10, len(name)) for name in names]
+    return "\n".join(
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
 
 
 def _cell(value: Any) -> str:
@@ -79,10 +94,10 @@ def _classes(files: list[Path]) -> tuple[int, ...]:
 
 
 def _score(
-    case: CaseId, predicted: Path, drawn: Path, values: tuple[int, ...]
-) -> list[dict[str, Any]]:
+    case: CaseId, predicted: Path, drawn: Path, values: tuple[int, ...], how: SurfaceSettings
+) -> list[tuple[Row, Counts]]:
     geometry = decode(drawn, case).geometry
     reference = read_mask(drawn, case, values, geometry)
     labels = read_mask(predicted, case, values, geometry)
     names = [f"class_{value}" for value in values]
-    return evaluate_case(labels, reference, geometry.ras_spacing, names, case)
+    return score_case(labels, reference, geometry.ras_spacing, names, case, how)

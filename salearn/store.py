@@ -23,18 +23,19 @@ def canonical(value: Any) -> str:
     try:
         return _dense(value)
     except ValueError:  # NaN or infinity somewhere: not JSON
-        return _dense(_finite(value))
+        return _dense(finite(value))
 
 
 def _dense(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same value as JSON allows it: NaN and infinities become None."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -10,11 +10,17 @@ from jaxtyping import Int, UInt8
 
 from salearn.cases import CaseId
 from salearn.errors import DataError
-from salearn.metrics.overlap import IGNORE, Counts, class_counts, confusion
-from salearn.metrics.surface import Spacing, SurfaceSettings, box_of, surface_scores
+from salearn.metrics.overlap import IGNORE, Counts, class_counts, confusion, micro
+from salearn.metrics.surface import (
+    DISTANCES,
+    OPTIONAL,
+    Spacing,
+    SurfaceSettings,
+    box_of,
+    surface_scores,
+)
 
 OVERLAPS = ("dice", "iou", "sensitivity", "specificity", "precision")
-DISTANCES = ("hd95_mm", "hd95_pooled_mm", "assd_mm", "nsd")
 METRICS = (*OVERLAPS, *DISTANCES, "volume_error")
 STATUSES = ("missed", "false", "absent")
 MEAN = "mean"  # the row of the mean over classes
@@ -43,10 +49,27 @@ def evaluate_case(
 
     Returns:
         Rows with the keys case, class, METRICS and status ("ok", "absent" = both empty, "missed" =
-        only the prediction empty, "false" = only the reference empty). Undefined values are NaN.
+        only the prediction empty, "false" = only the reference empty), and those of OPTIONAL that
+        `how` asks for, after the other distances. Undefined values are NaN.
 
     Raises:
         DataError: the grids differ, a label is not one of 0..K, or a spacing is not positive.
+    """
+    return [row for row, _ in score_case(prediction, reference, spacing, classes, case, how)]
+
+
+def score_case(
+    prediction: UInt8[np.ndarray, "_x _y _z"],
+    reference: UInt8[np.ndarray, "_x _y _z"],
+    spacing: Spacing,
+    classes: Sequence[str],
+    case: CaseId,
+    how: SurfaceSettings | None = None,
+) -> list[tuple[Row, Counts]]:
+    """The rows of `evaluate_case`, each with the voxel counts behind it, for micro averages.
+
+    Raises:
+        DataError: as `evaluate_case`.
     """
     _check_grid(prediction, reference, spacing, case)
     box = box_of(prediction | reference)
@@ -55,12 +78,14 @@ def evaluate_case(
     table[0, 0] += prediction.size - inner.size
     _check_labels(table, len(classes), case)
     inner = np.where(truth == IGNORE, np.uint8(0), inner) if table[IGNORE].any() else inner
-    diagonal = float(np.linalg.norm(np.multiply(prediction.shape, spacing)))
+    lengths = np.multiply(prediction.shape, spacing), prediction.shape
+    diagonal, voxels = (float(np.linalg.norm(length)) for length in lengths)
     rows = []
     for label, name in enumerate(classes, start=1):
         masks = inner == label, truth == label
-        far = surface_scores(*masks, spacing, diagonal, how or SurfaceSettings())
-        rows.append(_row(case, name, class_counts(table, label), far))
+        far = surface_scores(*masks, spacing, diagonal, how or SurfaceSettings(), voxels)
+        counts = class_counts(table, label)
+        rows.append((_row(case, name, counts, far), counts))
     return rows
 
 
@@ -114,6 +139,22 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     return [*means, _mean_of_classes(means)] if means else []
 
 
+def with_micro(summary: Sequence[Row], scored: Iterable[tuple[Row, Counts]]) -> list[Row]:
+    """Rows of `summarise` with the key "micro": `overlap.micro` of the counts behind each row.
+
+    Dice of a summary is macro (the mean over cases), micro["dice"] is F1 of the pooled voxels. In
+    the row "mean" the voxels of all classes are pooled too.
+
+    Args:
+        scored: what `score_case` gave, over all cases.
+    """
+    counts: dict[str, list[Counts]] = {MEAN: []}
+    for row, found in scored:
+        counts.setdefault(row["class"], []).append(found)
+        counts[MEAN].append(found)
+    return [row | {"micro": micro(counts[row["class"]])} for row in summary]
+
+
 def _class_mean(name: str, rows: Sequence[Mapping[str, Any]]) -> Row:
     statuses = [row["status"] for row in rows]
     counts = {f"n_{status}": statuses.count(status) for status in STATUSES}
@@ -128,7 +169,7 @@ def _mean_of_classes(means: Sequence[Row]) -> Row:
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     means = {}
-    for metric in METRICS:
+    for metric in (*METRICS, *(name for name in OPTIONAL if all(name in row for row in rows))):
         values = np.array([row[metric] for row in rows], dtype=float)
         defined = values[~np.isnan(values)]
         means[metric] = float(defined.mean()) if len(defined) else float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,16 @@ class Counts:
 def ratio(part: int, whole: int) -> float:
     """part / whole, NaN if whole is 0."""
     return part / whole if whole else float("nan")
+
+
+def micro(counts: Iterable[Counts]) -> dict[str, float]:
+    """dice (= F1), sensitivity and precision of all voxels pooled, so that large cases weigh more.
+
+    NaN where the denominator is 0.
+    """
+    pooled = sum(counts, start=Counts(tp=0, fp=0, fn=0, tn=0))
+    names = ("dice", "sensitivity", "precision")
+    return {name: getattr(pooled, name) for name in names}
 
 
 def confusion(

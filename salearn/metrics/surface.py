@@ -8,25 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from salearn.metrics.nearest import directed
+from salearn.metrics.surfel import surfel_distances
 from salearn.settings import Field, settings
 
 Spacing = tuple[float, float, float]
 Box = tuple[slice, ...]
 
-# What one step costs in CPU-microseconds, measured on ordinary, noisy, full and distant masks; only
-# the ratios matter. They choose between two ways to the same distances, so no clock is asked and
-# the choice, and with it the last bit of every result, is the same on a busy machine.
-TRANSFORM_US = 0.13  # a voxel of the box, in a distance transform
-BUILD_US = 0.17  # a border voxel put into a tree
-SEARCH_US = 1.0  # a border voxel searched next to its answer
-REACH_US = 0.007  # a border voxel of the other mask that a search passes by
-FEW = 5000  # border voxels of both masks for which a tree is always quick
-SAMPLE, SPARSE = 128, 64  # so many searches, at most one in 64, tell what all of them will cost
+DISTANCES = ("hd95_mm", "hd95_pooled_mm", "assd_mm", "nsd")
+DIRECTED = ("asd_mm", "asd_back_mm")
+SURFEL = ("hd95_surfel_mm", "nsd_surfel")
+PARITY = ("hd95_voxel", "asd_voxel")
+OPTIONAL = (*DIRECTED, *SURFEL, *PARITY)
+VOXEL = (1.0, 1.0, 1.0)
 
 
 @settings
@@ -37,10 +36,26 @@ class SurfaceSettings:
         tolerance_mm: distance up to which a surface voxel counts as right in the NSD.
         empty: distance given when exactly one mask is empty: the image diagonal (means stay
             finite and a missed structure is the worst result), infinity (for rank tests) or NaN.
+        directed: also the two directed means: asd_mm from the prediction to the reference (MedPy's
+            `asd`, the literature's), asd_back_mm from the reference to the prediction.
+        surfel: also hd95_surfel_mm and nsd_surfel, whose surfaces count by area
+            (salearn.metrics.surfel).
+        parity: also hd95_voxel (pooled) and asd_voxel (prediction to reference), at spacing 1: what
+            the tables of UA-MT, SFR and their like print. An empty prediction is not their 0, which
+            is the best distance, but what `empty` says, in voxels.
     """
 
     tolerance_mm: float = Field(default=2.0, ge=0)
     empty: Literal["diag", "inf", "nan"] = "diag"
+    directed: bool = False
+    surfel: bool = False
+    parity: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The scores that are asked for, in the order of a row."""
+        asked = {DIRECTED: self.directed, SURFEL: self.surfel, PARITY: self.parity}
+        return (*DISTANCES, *(name for names, wanted in asked.items() if wanted for name in names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,59 +154,9 @@ def surface_distances(
         raise ValueError("surface distances need two masks that are not empty")
     forced = None if tree_limit is None else sum(sizes) <= tree_limit
     return SurfaceDistances(
-        from_prediction=_directed(edges[0], edges[1], spacing, forced),
-        from_reference=_directed(edges[1], edges[0], spacing, forced),
+        from_prediction=directed(edges[0], edges[1], spacing, forced),
+        from_reference=directed(edges[1], edges[0], spacing, forced),
     )
-
-
-def _directed(
-    start: np.ndarray, goal: np.ndarray, spacing: Spacing, by_tree: bool | None
-) -> np.ndarray:
-    """Distances from the border `start` to the border `goal`; `by_tree` None: the cheaper way."""
-    distances = np.zeros(np.count_nonzero(start))
-    apart = ~goal[start]  # voxels on both surfaces are at distance 0 and need no search
-    from_, to = np.argwhere(start)[apart], np.argwhere(goal)
-    if not len(from_):
-        return distances
-    allowed = TRANSFORM_US * goal.size
-    near = BUILD_US * len(to) + SEARCH_US * len(from_) <= allowed
-    if by_tree or (by_tree is None and near):  # not even a tree is built where it cannot pay
-        from scipy.spatial import cKDTree
-
-        points = from_ * np.asarray(spacing)
-        tree = cKDTree(to * spacing, balanced_tree=False, compact_nodes=False)
-        sure = by_tree or len(from_) + len(to) <= FEW
-        if sure or _search_us(tree, points, spacing) <= allowed:
-            distances[apart] = tree.query(points)[0]
-            return distances
-    distances[apart] = _by_transform(from_, goal, spacing)
-    return distances
-
-
-def _search_us(tree: Any, points: np.ndarray, spacing: Spacing) -> float:
-    """What searching all points will cost, from how many voxels a sample of them passes by.
-
-    A search opens every leaf of the tree that comes closer than its answer: all within the answer
-    plus the size of a leaf. Inside the box of the tree (a mask around the other one) the leaves
-    are long and reach towards the middle, so more of them are opened.
-    """
-    sample = points[:: max(len(points) // SAMPLE, SPARSE)]
-    answers = tree.query(sample)[0]
-    inside = ((sample > tree.mins) & (sample < tree.maxes)).all(axis=1)
-    reach = answers * np.where(inside, 1.5, 1.0) + 3 * np.linalg.norm(spacing)
-    passed = tree.query_ball_point(sample, reach, return_length=True)
-    return float(len(points) * (SEARCH_US + REACH_US * passed.mean()))
-
-
-def _by_transform(points: np.ndarray, goal: np.ndarray, spacing: Spacing) -> np.ndarray:
-    """Distances from voxels to their nearest goal; only theirs are computed, not a whole map."""
-    from scipy.ndimage import distance_transform_edt
-
-    nearest = distance_transform_edt(
-        ~goal, sampling=spacing, return_distances=False, return_indices=True
-    )
-    found = np.asarray(nearest)[(slice(None), *points.T)].T
-    return np.asarray(np.linalg.norm((points - found) * spacing, axis=1))
 
 
 def surface_scores(
@@ -200,24 +165,45 @@ def surface_scores(
     spacing: Spacing,
     diagonal_mm: float,
     how: SurfaceSettings,
+    diagonal_voxels: float = float("nan"),
 ) -> dict[str, float]:
-    """hd95_mm, hd95_pooled_mm, assd_mm and nsd of one class, with the policy for empty masks.
+    """`how.columns` of one class, with the policy for empty masks.
 
     Both empty: all NaN (the case is excluded and counted). One empty: `how.empty`, and NSD 0.
 
     Args:
         diagonal_mm: length of the diagonal of the whole image.
+        diagonal_voxels: the same in voxels; needed for `how.parity`.
     """
     found = bool(prediction.any()), bool(reference.any())
     if all(found):
-        distances = surface_distances(prediction, reference, spacing)
-        return {
-            "hd95_mm": distances.hausdorff(),
-            "hd95_pooled_mm": distances.hausdorff_pooled(),
-            "assd_mm": distances.assd,
-            "nsd": distances.nsd(how.tolerance_mm),
-        }
-    given = {"diag": diagonal_mm, "inf": float("inf"), "nan": float("nan")}[how.empty]
-    far = given if any(found) else float("nan")
-    agreed = 0.0 if any(found) else float("nan")
-    return {"hd95_mm": far, "hd95_pooled_mm": far, "assd_mm": far, "nsd": agreed}
+        return _measured(prediction, reference, spacing, how)
+    if not any(found):
+        return dict.fromkeys(how.columns, float("nan"))
+    fixed = {"inf": float("inf"), "nan": float("nan")}
+    far = fixed.get(how.empty, diagonal_mm), fixed.get(how.empty, diagonal_voxels)
+    return {name: 0.0 if name.startswith("nsd") else far[name in PARITY] for name in how.columns}
+
+
+def _measured(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Spacing, how: SurfaceSettings
+) -> dict[str, float]:
+    distances = surface_distances(prediction, reference, spacing)
+    scores = {
+        "hd95_mm": distances.hausdorff(),
+        "hd95_pooled_mm": distances.hausdorff_pooled(),
+        "assd_mm": distances.assd,
+        "nsd": distances.nsd(how.tolerance_mm),
+    }
+    if how.directed:
+        scores |= zip(DIRECTED, distances.asd, strict=True)
+    if how.surfel:
+        box = box_of(prediction | reference)
+        elements = surfel_distances(prediction[box], reference[box], spacing)
+        scores["hd95_surfel_mm"] = elements.hausdorff()
+        scores["nsd_surfel"] = elements.nsd(how.tolerance_mm)
+    if how.parity:
+        unit = tuple(spacing) == VOXEL
+        voxels = distances if unit else surface_distances(prediction, reference, VOXEL)
+        scores["hd95_voxel"], scores["asd_voxel"] = voxels.hausdorff_pooled(), voxels.asd[0]
+    return scores

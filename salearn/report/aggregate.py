@@ -126,6 +126,18 @@ def difference(curve: Curve, base: Curve) -> Curve | None:
     return replace(curve, **axes, values=values, statuses=np.where(both, 0, -1))
 
 
+def distinct_runs(pair: Curve, *sides: Curve) -> int:
+    """Pairs of runs in `pair` that are not copies of each other, given the curves it came from.
+
+    A strategy without chance gives every draw seed the same run: that is one seed, not several.
+    """
+    both = [
+        side.values[:, [side.runs.index(run) for run in pair.runs]].swapaxes(0, 1) for side in sides
+    ]
+    flat = np.concatenate([values.reshape(len(pair.runs), -1) for values in both], axis=1)
+    return len({row.tobytes() for row in flat})
+
+
 def _shared(mine: Sequence[Any], other: Sequence[Any]) -> list[tuple[int, int]]:
     where = {name: index for index, name in enumerate(other)}
     return [(index, where[name]) for index, name in enumerate(mine) if name in where]
@@ -242,7 +254,8 @@ def difference_table(
 ) -> pd.DataFrame:
     """Paired differences to the arm that has `base` as its `factor` and is alike otherwise.
 
-    The columns are those of curve_table with `against`; statuses are not counted.
+    The columns are those of curve_table with `against` and `n_distinct` (pairs of runs that are
+    not copies of each other); statuses are not counted.
 
     Args:
         factor: "strategy" or "learner".
@@ -257,7 +270,8 @@ def difference_table(
         other = by_name.get(name_of(curve, {factor: base}))
         pair = difference(curve, other) if other else None
         if pair is not None:
-            rows += [row | {"against": base} for row in curve_rows(pair, how)]
+            facts = {"against": base, "n_distinct": distinct_runs(pair, curve, other or curve)}
+            rows += [row | facts for row in curve_rows(pair, how)]
     return pd.DataFrame(rows)
 
 

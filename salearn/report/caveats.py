@@ -25,6 +25,7 @@ def warnings_of(found: Runs, curve: pd.DataFrame) -> list[str]:
         *_leaks(found.runs),
         *_transductive(found.runs),
         *_dead(found.runs),
+        *_same_draws(found.runs),
         *_too_few(curve),
         *_uneven(curve),
         *_empty(curve),
@@ -91,6 +92,22 @@ def _dead(runs: Sequence[Run]) -> Iterator[str]:
                 which = ", ".join(names[k - 1] if 0 < k <= len(names) else str(k) for k in dead)
                 place = f"{_name(run)}, {record['num_labeled']} annotated"
                 yield f"{place}: dead class {which} (the network cannot predict it any more)."
+
+
+def _same_draws(runs: Sequence[Run]) -> Iterator[str]:
+    """A strategy without randomness picks alike under every draw seed: one run, counted twice."""
+    arms: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        names = ("dataset", "strategy", "learner", "train_seed")
+        arms.setdefault(tuple(str(run.factors.get(name)) for name in names), []).append(run)
+    for (dataset, strategy, learner, seed), members in arms.items():
+        picks = {str([record.get("selected") for record in run.rounds]) for run in members}
+        if len(members) > len(picks):
+            yield (
+                f"{dataset}, {strategy} x {learner}, train seed {seed}: {len(members)} draw seeds "
+                f"gave {len(picks)} different selections; equal ones are one run, not several "
+                "seeds, so its intervals are too narrow. Vary the train seed as well."
+            )
 
 
 def _labels(value: Any) -> set[int]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from salearn.report.aggregate import Curve, CurveSettings, curve_rows, curves_of, difference
+from salearn.report.aggregate import (
+    Curve,
+    CurveSettings,
+    curve_rows,
+    curves_of,
+    difference,
+    distinct_runs,
+)
 from salearn.report.figures import Layout, budget_figure
 from salearn.report.matching import Match, match_runs, setting_rows
 from salearn.report.runs import Run, read_runs
@@ -96,8 +103,9 @@ def _rows(match: Match, how: CurveSettings) -> Iterator[dict[str, Any]]:
     """Rows of every arm, with Holm over the budgets and arms of one stage, metric and class."""
     found: list[tuple[dict[str, Any], Result]] = []
     for arm, pairs in match.arms().items():
-        for pair in _differences(pairs, how):
-            found += [({"arm": arm} | row, result) for row, result in _tested(pair, how)]
+        for pair, distinct in _differences(pairs, how):
+            head = {"arm": arm, "n_distinct": distinct}
+            found += [(head | row, result) for row, result in _tested(pair, how)]
     keys = ("split", "stage", "metric", "class")
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, (row, _) in enumerate(found):
@@ -109,8 +117,13 @@ def _rows(match: Match, how: CurveSettings) -> Iterator[dict[str, Any]]:
             yield found[place][0] | tests
 
 
-def _differences(pairs: Sequence[tuple[Run, Run]], how: CurveSettings) -> Iterator[Curve]:
-    """B minus A as curves. B takes A's names and seeds: what differs between them is matched."""
+def _differences(
+    pairs: Sequence[tuple[Run, Run]], how: CurveSettings
+) -> Iterator[tuple[Curve, int]]:
+    """B minus A as curves, and how many pairs of runs are no copies of each other.
+
+    B takes A's names and seeds: what differs between them is matched.
+    """
     sides = []
     for side in (0, 1):
         runs = []
@@ -122,8 +135,8 @@ def _differences(pairs: Sequence[tuple[Run, Run]], how: CurveSettings) -> Iterat
     for curve in sides[1]:
         base = first.get(_place(curve))
         pair_curve = difference(curve, base) if base else None
-        if pair_curve is not None and pair_curve.ran().any():
-            yield pair_curve
+        if base and pair_curve is not None and pair_curve.ran().any():
+            yield pair_curve, distinct_runs(pair_curve, curve, base)
 
 
 def _place(curve: Curve) -> tuple[str, ...]:

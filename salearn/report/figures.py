@@ -156,7 +156,7 @@ def _sheet(rows: int, columns: int, top: float, narrow: bool = False) -> Figure:
     """An empty figure with room for labels in inches: ten times faster than a layout engine."""
     from matplotlib.figure import Figure
 
-    left, right, bottom, gap = 0.95, 0.2, 0.75 if narrow else 1.05, 0.25
+    left, right, bottom, gap = 1.1 if narrow else 0.95, 0.2, 0.75 if narrow else 1.05, 0.25
     width = max(((NARROW if narrow else MIN_WIDTH) - left - right) / columns, 2.6)
     size = (columns * width + left + right, rows * 2.3 + top + bottom)
     figure = Figure(figsize=size)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from salearn.report.aggregate import Curve, CurveSettings, difference, name_of
+from salearn.report.aggregate import Curve, CurveSettings, difference, distinct_runs, name_of
 from salearn.report.blocks import Table
 from salearn.report.figures import BASE_COLOUR, COLOURS, NAMES, NARROW, STYLE, Factor
 from salearn.report.parts import BASES, Part, arm_of
-from salearn.stats.bootstrap import ENOUGH_SEEDS
+from salearn.stats.bootstrap import ENOUGH_SEEDS, FEW_CLUSTERS
 from salearn.stats.hierarchical import compare_methods
 from salearn.stats.multiplicity import family
 from salearn.stats.refuse import RefusedTest
@@ -40,6 +40,7 @@ def forest_table(part: Part, how: CurveSettings) -> pd.DataFrame:
     rows, results = [], []
     for head, gaps, draws in _pairs(part, how.metrics[0]):
         seeds = len(set(draws)) if head["factor"] == "strategy" else len(draws)
+        seeds = min(seeds, head.pop("distinct"))
         try:
             result = compare_methods(
                 gaps, np.zeros_like(gaps), draws, replicates=how.replicates, seed=how.seed,
@@ -47,7 +48,7 @@ def forest_table(part: Part, how: CurveSettings) -> pd.DataFrame:
             )  # fmt: skip
         except RefusedTest:
             continue
-        claims = seeds > 1 and gaps.shape[1] >= 8
+        claims = seeds > 1 and gaps.shape[1] >= FEW_CLUSTERS
         results.append(result if claims else replace(result, p_value=math.nan))
         rows.append(head | {"seeds": seeds, "n_runs": len(draws), "n_cases": gaps.shape[1]})
     found = family(results, ALPHA)
@@ -87,7 +88,9 @@ def _pairs(part: Part, metric: str) -> Iterator[tuple[dict[str, Any], np.ndarray
             other = by_name.get(name_of(curve, {factor: base}))
             pair = difference(curve, other) if other and other is not curve else None
             if pair is not None:
-                yield from _quantities(pair, factor, base)
+                distinct = distinct_runs(pair, curve, other or curve)
+                for head, gaps, draws in _quantities(pair, factor, base):
+                    yield head | {"distinct": distinct}, gaps, draws
 
 
 def _quantities(

@@ -21,7 +21,7 @@ from salearn.report.matrix import matrix_cells, win_matrix
 from salearn.report.parts import BASES, OTHER, Part
 from salearn.report.quality import class_cells, gap_cells, pseudo_cells, stage_cells
 from salearn.report.tables import ordered
-from salearn.report.text import best_cells, curve_cells, verdicts
+from salearn.report.text import Cells, best_cells, curve_cells, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def _curve_blocks(part: Part, how: CurveSettings, slug: str, rows: pd.DataFrame)
         blocks += [Heading(text="The same against cost"), Figures(pictures=costs, caption=text)]
     for metric in how.metrics:
         name = NAMES.get(metric, metric)
-        headers, cells = curve_cells(part.mean(part.curve, metric))
+        headers, cells = _curve_cells(part.mean(part.curve, metric))
         blocks.append(
             Table(
                 name=f"curve_{metric}_{slug}",
@@ -116,6 +116,12 @@ def _curve_blocks(part: Part, how: CurveSettings, slug: str, rows: pd.DataFrame)
         name=f"best_{slug}", caption=caption, headers=headers, rows=cells, fixed=4, note=flattered
     )
     return [*blocks, best]
+
+
+def _curve_cells(rows: pd.DataFrame, sign: bool = False) -> Cells:
+    """Budgets as "at 16": on a phone the header stands beside its value."""
+    headers, cells = curve_cells(rows, sign)
+    return [f"at {name}" if name.isdigit() else name for name in headers], cells
 
 
 def _panels(rows: pd.DataFrame, factor: Factor, how: CurveSettings, difference: bool) -> Figures:
@@ -163,7 +169,7 @@ def _difference_blocks(part: Part, how: CurveSettings, slug: str) -> list[Block]
             words = f"Nothing to compare: no arm shares seeds and {OTHER[factor]} with {base}."
             blocks.append(Text(paragraphs=(words,)))
             continue
-        headers, cells = curve_cells(rows, sign=True)
+        headers, cells = _curve_cells(rows, sign=True)
         blocks += [
             _panels(rows, factor, how, difference=True),
             Table(name=f"minus_{base}_{slug}", caption=f"{title}, paired by seeds and case",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salearn.metrics.evaluate import METRICS
+from salearn.metrics.surface import OPTIONAL
 from salearn.report.case_lines import CASE_LABELS
 from salearn.report.runs import Run
 from salearn.store import atomic
@@ -89,7 +90,7 @@ def _round_rows(run: Run, record: Any) -> list[dict[str, Any]]:
     for means in record.get("metrics", []):
         place = {name: means[name] for name in ("split", "stage", "class")}
         counts = {name: means.get(name) for name in COUNTS}
-        for metric in METRICS:
+        for metric in (*METRICS, *OPTIONAL):
             if metric in means:
                 value = {"metric": metric, "value": plain(means[metric])}
                 rows.append(head | place | value | counts)

@@ -110,6 +110,7 @@ def verdicts(table: pd.DataFrame, factor: str) -> Iterator[str]:
 def verdict(row: Any, factor: str) -> str:
     """What the difference of areas in a row of a difference table supports."""
     seeds = row["n_draws"] if factor == "strategy" else row["n_seeds"]
+    seeds = min(seeds, row["n_distinct"])
     kind = "draw seed" if factor == "strategy" else "seed"
     if seeds < 2:
         return f"no claim, {int(seeds)} {kind}"

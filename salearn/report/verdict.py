@@ -83,7 +83,8 @@ def _budgets(part: pd.DataFrame) -> str:
 
 def _limits(rows: pd.DataFrame) -> Iterator[str]:
     """How far the numbers carry."""
-    seeds, cases = int(rows["n_seeds"].max()), int(rows["n_cases"].min())
+    seeds = int(rows[["n_seeds", "n_distinct"]].min(axis=1).max())
+    cases = int(rows["n_cases"].min())
     if seeds == 1:
         yield "This compares two trained models on these cases, not two methods: one pair of runs."
     elif seeds < ENOUGH_SEEDS:

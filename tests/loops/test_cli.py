@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import tiny
 
@@ -137,6 +139,33 @@ def test_evaluate_scores_folders_of_label_files(
     code, _, err = call(capsys, monkeypatch, "evaluate", str(empty), labels)
     assert code == FAILED
     assert "no prediction for" in err
+
+
+def test_evaluate_gains_the_scores_that_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    call(capsys, monkeypatch, "data", "phantom", str(root), "--cases", "1")
+    drawn = next((root / "labelsTr").iterdir())
+    image = nib.load(drawn)
+    missed = np.where(np.asarray(image.dataobj) == 2, 0, image.dataobj).astype(np.uint8)
+    nib.save(nib.Nifti1Image(missed, image.affine), tmp_path / "missed.nii.gz")
+    files = ("evaluate", str(tmp_path / "missed.nii.gz"), str(drawn))
+    plain = json.loads(call(capsys, monkeypatch, *files, "--json")[1])
+    options = ("--surfel", "--parity", "--directed", "--tolerance", "1", "--empty", "inf")
+    code, out, _ = call(capsys, monkeypatch, *files, *options, "--json")
+    first, second = json.loads(out)["cases"]
+    extra = {"hd95_surfel_mm", "nsd_surfel", "hd95_voxel", "asd_voxel", "asd_mm", "asd_back_mm"}
+    assert code == 0
+    assert set(first) - set(plain["cases"][0]) == extra
+    assert (second["status"], second["hd95_mm"], second["nsd"]) == ("missed", None, 0.0)
+    assert plain["cases"][1]["precision"] is None
+    mean = json.loads(out)["summary"][-1]
+    assert mean["micro"]["precision"] == 1.0
+    _, table, _ = call(capsys, monkeypatch, *files, *options)
+    assert {"f1_micro", *extra} <= set(table.splitlines()[0].split())
+    code, _, _ = call(capsys, monkeypatch, *files, "--empty", "zero")
+    assert code == WRONG_USAGE
 
 
 def test_doctor_says_what_it_found(

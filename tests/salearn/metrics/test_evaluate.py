@@ -6,7 +6,14 @@ import pytest
 
 from salearn.cases import CaseId
 from salearn.errors import DataError
-from salearn.metrics.evaluate import METRICS, evaluate_case, summarise
+from salearn.metrics.evaluate import (
+    METRICS,
+    OVERLAPS,
+    evaluate_case,
+    score_case,
+    summarise,
+    with_micro,
+)
 from salearn.metrics.overlap import IGNORE
 from salearn.metrics.surface import SurfaceSettings
 
@@ -93,6 +100,53 @@ def test_a_missed_and_a_perfect_case_do_not_average_to_a_perfect_distance():
     assert anterior["n_missed"] == posterior["n_missed"] == 1
     assert mean["class"] == "mean"
     assert (mean["n_used"], mean["n_missed"], mean["n_total"]) == (4, 2, 4)
+
+
+def test_rows_and_means_gain_the_distances_that_are_asked_for():
+    how = SurfaceSettings(directed=True, surfel=True, parity=True)
+    moved = np.roll(REFERENCE, 1, axis=2)  # one 2 mm slice
+    good = evaluate_case(moved, REFERENCE, SPACING, TWO, CaseId("good"), how)
+    missed = evaluate_case(np.zeros_like(moved), REFERENCE, SPACING, TWO, CaseId("missed"), how)
+    assert list(good[0]) == ["case", "class", *OVERLAPS, *how.columns, "volume_error", "status"]
+    assert good[0]["hd95_surfel_mm"] == 2.0
+    assert good[0]["hd95_voxel"] == 1.0
+    anterior = summarise([*good, *missed])[0]
+    far = math.sqrt(20**2 + 18**2 + 16**2)  # the diagonal in voxels
+    assert anterior["hd95_voxel"] == pytest.approx((1 + far) / 2)
+    assert anterior["hd95_surfel_mm"] == pytest.approx((2 + math.sqrt(20**2 + 18**2 + 32**2)) / 2)
+    assert not set(summarise(evaluate_case(moved, moved, SPACING, TWO, CASE))[0]) & {"asd_mm"}
+
+
+def overlap_of(tp, fp, fn):
+    """Prediction and reference with these counts, along a line of voxels."""
+    prediction, reference = np.zeros((2, 120, 1, 1), dtype=np.uint8)
+    prediction[: tp + fp] = reference[fp : tp + fp + fn] = 1
+    return prediction, reference
+
+
+def test_macro_and_micro_averages_agree_with_the_known_answers():
+    scored = []
+    for case, counts in {"small": (10, 0, 10), "large": (90, 10, 10)}.items():
+        scored += score_case(*overlap_of(*counts), SPACING, ("tumour",), CaseId(case))
+    rows = [row for row, _ in scored]
+    for row in with_micro(summarise(rows), scored):
+        assert row["dice"] == pytest.approx((20 / 30 + 180 / 200) / 2) == pytest.approx(47 / 60)
+        assert row["iou"] == pytest.approx((10 / 20 + 90 / 110) / 2) == pytest.approx(0.65909091)
+        # pooled: TP 100, FP 10, FN 20
+        expected = {"dice": 200 / 230, "sensitivity": 100 / 120, "precision": 100 / 110}
+        assert row["micro"] == pytest.approx(expected)
+        assert row["micro"]["dice"] == pytest.approx(0.869565, abs=1e-6)
+
+
+def test_the_mean_row_pools_the_voxels_of_all_classes():
+    prediction = np.where(REFERENCE == 2, 0, REFERENCE).astype(np.uint8)
+    scored = score_case(prediction, REFERENCE, SPACING, TWO, CASE)
+    anterior, posterior, mean = with_micro(summarise(row for row, _ in scored), scored)
+    assert anterior["micro"] == {"dice": 1.0, "sensitivity": 1.0, "precision": 1.0}
+    assert posterior["micro"]["dice"] == 0.0
+    assert math.isnan(posterior["micro"]["precision"])
+    # 216 of 432 voxels found, none false
+    assert mean["micro"] == pytest.approx({"dice": 2 / 3, "sensitivity": 0.5, "precision": 1.0})
 
 
 def test_means_leave_out_what_is_undefined_and_count_it():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import binary_erosion, generate_binary_structure
 
-from salearn.metrics import surface
+from salearn.metrics import nearest
 from salearn.metrics.surface import (
     SurfaceSettings,
     border,
@@ -136,9 +136,63 @@ def test_one_empty_mask_is_never_the_best_distance(policy, far):
         np.testing.assert_equal(scores, expected)
 
 
+ASKED = {
+    "directed": ("asd_mm", "asd_back_mm"),
+    "surfel": ("hd95_surfel_mm", "nsd_surfel"),
+    "parity": ("hd95_voxel", "asd_voxel"),
+}
+EVERYTHING = SurfaceSettings(directed=True, surfel=True, parity=True)
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_scores_gain_columns_only_when_asked(name):
+    pair = block((2, 8), (2, 8), (2, 8)), block((3, 9), (2, 8), (2, 8))
+    plain = surface_scores(*pair, THICK, 9.0, SurfaceSettings())
+    assert tuple(plain) == SurfaceSettings().columns
+    how = SurfaceSettings(**{name: True})
+    scores = surface_scores(*pair, THICK, 9.0, how)
+    assert tuple(scores) == how.columns == (*plain, *ASKED[name])
+    assert {key: scores[key] for key in plain} == plain
+
+
+def test_directed_and_voxel_scores_by_hand():
+    # along x (2 mm): prediction at 2 and 7, reference at 2; the far voxel is 5 voxels away
+    reference = block((2, 3), (5, 6), (5, 6))
+    prediction = reference | block((7, 8), (5, 6), (5, 6))
+    scores = surface_scores(prediction, reference, (2.0, 1.0, 1.0), 99.0, EVERYTHING)
+    assert (scores["asd_mm"], scores["asd_back_mm"]) == (5.0, 0.0)  # (0 + 10 mm) / 2
+    assert scores["asd_voxel"] == 2.5  # (0 + 5) / 2
+    # pooled 0, 0, 5: the 95th percentile lies 0.9 of the way from 0 to 5; max-directed: 10 mm * .95
+    assert scores["hd95_voxel"] == pytest.approx(4.5)
+    assert scores["hd95_mm"] == pytest.approx(9.5)
+    assert scores["hd95_surfel_mm"] == 10.0  # half of the area of the prediction is 10 mm away
+    assert scores["nsd_surfel"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("spacing", [ISO, THICK])
+def test_voxel_scores_do_not_know_the_spacing(spacing):
+    pair = np.random.default_rng(1).random((2, 8, 9, 7)) < 0.2
+    scores = surface_scores(*pair, spacing, 99.0, EVERYTHING)
+    voxels = surface_distances(*pair, ISO)
+    assert scores["hd95_voxel"] == voxels.hausdorff_pooled()
+    assert scores["asd_voxel"] == voxels.asd[0]
+
+
+@pytest.mark.parametrize("policy", ["diag", "inf", "nan"])
+def test_the_policy_for_empty_masks_holds_for_every_column(policy):
+    empty, full = np.zeros((3, 3, 3), dtype=bool), np.ones((3, 3, 3), dtype=bool)
+    how = SurfaceSettings(empty=policy, directed=True, surfel=True, parity=True)
+    scores = surface_scores(empty, full, THICK, 12.5, how, 5.2)
+    fixed = {"inf": math.inf, "nan": math.nan}
+    for name, value in scores.items():
+        far = fixed.get(policy, 5.2 if name.endswith("voxel") else 12.5)
+        np.testing.assert_equal(value, 0.0 if name.startswith("nsd") else far)
+
+
 def test_two_empty_masks_have_no_distance():
     empty = np.zeros((3, 3, 3), dtype=bool)
-    scores = surface_scores(empty, empty, ISO, 12.5, SurfaceSettings())
+    scores = surface_scores(empty, empty, ISO, 12.5, EVERYTHING)
+    assert tuple(scores) == EVERYTHING.columns
     assert all(math.isnan(value) for value in scores.values())
     with pytest.raises(ValueError, match="not empty"):
         surface_distances(empty, empty, ISO)
@@ -168,8 +222,8 @@ HARD = {  # pair -> whether each direction uses a transform
 def test_each_direction_takes_the_cheaper_way_to_the_same_distances(name, monkeypatch):
     pair, transformed = HARD[name]
     spacing, taken = (0.8, 0.8, 1.5), []
-    by_transform = surface._by_transform
-    monkeypatch.setattr(surface, "_by_transform", lambda *a: taken.append(a) or by_transform(*a))
+    by_transform = nearest._by_transform
+    monkeypatch.setattr(nearest, "_by_transform", lambda *a: taken.append(a) or by_transform(*a))
     found = surface_distances(*pair, spacing)
     assert len(taken) == sum(transformed)
     for limit in (0, 10**9):

@@ -79,7 +79,7 @@ def write_run(
             {
                 "round": step,
                 "num_labeled": total,
-                "selected": [f"pool_{total}"],
+                "selected": [f"pool_{(total + draw_seed) % 5}"],
                 "scores": {f"pool_{n}": 0.5 for n in range(5)},
                 "cost": {"cases": total, "slices": 40 * total, "voxels": 1, "seconds": 60 * total},
                 "metrics": means,

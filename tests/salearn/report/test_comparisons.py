@@ -62,6 +62,18 @@ def test_a_forest_on_few_seeds_or_cases_claims_nothing(tmp_path, make_run):
         assert table["verdict"].str.contains(words).all()
 
 
+def test_draw_seeds_that_change_nothing_are_one_seed(tmp_path, make_run):
+    for seed in range(5):
+        for learner, level in (("supervised", 0.5), ("sfr_mean_teacher", 0.6)):
+            make_run(
+                tmp_path / f"{learner}{seed}", "hybrid", learner, draw_seed=seed,
+                dice=lambda step, stage, name, case, v=level: v + 0.01 * case,
+            )  # fmt: skip
+    table = forest_table(part_of(tmp_path), HOW)
+    assert list(table["seeds"]) == [1, 1]
+    assert list(table["verdict"]) == ["no claim: 1 seed"] * 2
+
+
 def test_the_forest_is_drawn_and_told(study):
     table = forest_table(part_of(study), HOW)
     assert len(table) == 2 * (2 + 2)  # two quantities; each strategy and learner has a baseline

@@ -75,14 +75,22 @@ def test_one_draw_seed_supports_no_claim_about_strategies(tmp_path, make_run):
 
 def test_enough_seeds_give_a_verdict_and_few_a_hint(tmp_path, make_run):
     for seed in range(5):
-        make_run(tmp_path / f"a{seed}", "random", draw_seed=seed, dice=lambda *_: 0.5)
-        make_run(tmp_path / f"b{seed}", "hybrid", draw_seed=seed, dice=lambda *_: 0.6)
+        low, high = 0.5 + 0.001 * seed, 0.6 + 0.001 * seed
+        make_run(tmp_path / f"a{seed}", "random", draw_seed=seed, dice=lambda *_, v=low: v)
+        make_run(tmp_path / f"b{seed}", "hybrid", draw_seed=seed, dice=lambda *_, v=high: v)
         if seed == 1:
             hint = "higher AUBC, the interval excludes 0; 2 draw seeds, so a hint only"
             assert hint in page(tmp_path)
     text = page(tmp_path)
     assert "against random: higher AUBC, the interval excludes 0\n" in text
     assert "+0.100 [+0.100, +0.100]" in text
+
+
+def test_draw_seeds_with_the_same_runs_are_one_seed(tmp_path, make_run):
+    for seed in range(5):
+        make_run(tmp_path / f"a{seed}", "random", draw_seed=seed, dice=lambda *_: 0.5)
+        make_run(tmp_path / f"b{seed}", "hybrid", draw_seed=seed, dice=lambda *_: 0.6)
+    assert "hybrid x supervised against random: no claim, 1 draw seed" in page(tmp_path)
 
 
 def test_lost_cells_other_splits_dead_classes_and_leaks_are_warned_of(tmp_path, make_run):
@@ -145,3 +153,11 @@ def test_other_metrics_can_lead(tmp_path, make_run, metrics):
     text = page(tmp_path, CurveSettings(replicates=100, metrics=metrics))
     title = {"iou": "IoU", "assd_mm": "ASSD (mm)"}[metrics[0]]
     assert f"### {title} on test cases" in text
+
+
+def test_draw_seeds_with_equal_selections_are_called_one_run(tmp_path, make_run):
+    runs = [make_run(tmp_path / str(seed), draw_seed=seed) for seed in (0, 1)]
+    log = runs[1] / "rounds.jsonl"
+    log.write_text((runs[0] / "rounds.jsonl").read_text())
+    text = write_report(runs, tmp_path / "out", HOW)["summary"]
+    assert "2 draw seeds gave 1 different selections" in text

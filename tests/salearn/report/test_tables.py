@@ -46,6 +46,22 @@ def test_nan_becomes_null_in_metric_rows(tmp_path, make_run):
     assert {row["value"] for row in rows} == {None}
 
 
+def test_a_distance_that_a_run_was_asked_for_is_among_its_metric_rows(tmp_path, make_run):
+    make_run(tmp_path / "run")
+    columns = list(case_table(read_runs([tmp_path]).runs))
+    for name, place in {"cases": lambda row: [row], "rounds": lambda row: row["metrics"]}.items():
+        file = tmp_path / "run" / f"{name}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows:
+            for scores in place(row):
+                scores["hd95_surfel_mm"] = 2.5
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = read_runs([tmp_path]).runs
+    assert list(case_table(runs)) == columns
+    found = {row["value"] for row in metric_rows(runs) if row["metric"] == "hd95_surfel_mm"}
+    assert found == {2.5}
+
+
 def test_the_round_table_says_what_had_been_spent(study):
     frame = round_table(read_runs([study]).runs)
     assert len(frame) == 8 * 3
