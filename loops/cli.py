@@ -104,12 +104,15 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A run or study folder.")],
     b: Annotated[Path, typer.Argument(help="Another one; differences are B minus A.")],
     out: Annotated[Path | None, typer.Option(help="Also write tables and a figure here.")] = None,
+    difference: Annotated[
+        float, typer.Option(help="Difference that a further study should be able to see.")
+    ] = 0.02,
     as_json: Json = False,
 ) -> None:
     """What differs between two runs or studies: settings, and scores paired by seed and case."""
     from salearn.report.compare import compare_runs, render, write_comparison
 
-    found = compare_runs(a, b)
+    found = compare_runs(a, b, size=difference)
     paths = write_comparison(found, out) if out else {}
     if as_json:
         _print_json(found.to_json() | {"paths": {k: str(path) for k, path in paths.items()}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from salearn.report.aggregate import (
 )
 from salearn.report.figures import Layout, budget_figure
 from salearn.report.matching import Match, match_runs, setting_rows
+from salearn.report.parts import HEADLINE
+from salearn.report.reach import crossing, needed, power_cells
 from salearn.report.runs import Run, read_runs
 from salearn.report.tables import case_table, plain, write_table
 from salearn.report.text import markdown
@@ -34,6 +36,7 @@ from salearn.store import write_text
 if TYPE_CHECKING:
     import pandas as pd
 
+Arms = Mapping[str, Sequence[tuple[Curve, int]]]
 UNKNOWN = Result(name="none", statistic=math.nan, p_value=math.nan, n_units=0, unit="case")
 
 
@@ -48,6 +51,8 @@ class Comparison:
         unmatched: folders on one side only.
         table: one row per arm, split, stage, metric, class and budget: mean difference, interval,
             p, p_holm (family: the rows of one stage, metric and class), note.
+        crossings: per arm, where B meets A: first, last, roots, supported, in words.
+        power: per arm, draw seeds and the test cases that a difference of a given size needs.
         warnings: what weakens the comparison.
         verdict: one paragraph.
     """
@@ -57,6 +62,8 @@ class Comparison:
     matched: list[dict[str, str]]
     unmatched: dict[str, list[str]]
     table: pd.DataFrame
+    crossings: list[dict[str, Any]]
+    power: list[dict[str, Any]]
     warnings: list[str]
     verdict: str
 
@@ -71,13 +78,20 @@ class Comparison:
             "matched": self.matched,
             "unmatched": self.unmatched,
             "differences": rows,
+            "crossings": self.crossings,
+            "power": self.power,
             "warnings": self.warnings,
             "verdict": self.verdict,
         }
 
 
-def compare_runs(a: Path, b: Path, how: CurveSettings | None = None) -> Comparison:
+def compare_runs(
+    a: Path, b: Path, how: CurveSettings | None = None, size: float = 0.02
+) -> Comparison:
     """Pair the cells of two run or study folders, then seeds and cases, and take B minus A.
+
+    Args:
+        size: difference of the first metric that a future study should be able to see.
 
     Raises:
         ConfigError: a folder does not exist or holds no run.
@@ -87,23 +101,36 @@ def compare_runs(a: Path, b: Path, how: CurveSettings | None = None) -> Comparis
     how = how or CurveSettings()
     left, right = read_runs([a]).runs, read_runs([b]).runs
     match = match_runs(left, right)
-    table = pd.DataFrame(list(_rows(match, how)))
+    arms = {arm: list(_differences(pairs, how)) for arm, pairs in match.arms().items()}
+    table = pd.DataFrame(list(_rows(arms, how)))
+    lead = list(_headlines(arms, how.metrics[0]))
+    crossings = [crossing(arm, curve, how) for arm, curve in lead]
     return Comparison(
         metric=how.metrics[0],
         settings=setting_rows(left, right),
         matched=match.rows(),
         unmatched={"a": match.only_a, "b": match.only_b},
         table=table,
+        crossings=[row for row in crossings if row is not None],
+        power=[row for arm, curve in lead for row in needed(arm, curve, size)],
         warnings=list(_warnings(match, table)),
         verdict=paragraph(table, how.metrics[0]),
     )
 
 
-def _rows(match: Match, how: CurveSettings) -> Iterator[dict[str, Any]]:
+def _headlines(arms: Arms, metric: str) -> Iterator[tuple[str, Curve]]:
+    """The curve of each arm that the verdict is about: test cases, the student if it is there."""
+    for arm, pairs in arms.items():
+        curves = [c for c, _ in pairs if c.keys["split"] == "test" and c.metric == metric]
+        curves.sort(key=lambda curve: (curve.keys["stage"] != HEADLINE, curve.keys["stage"]))
+        yield from ((arm, curve) for curve in curves[:1])
+
+
+def _rows(arms: Arms, how: CurveSettings) -> Iterator[dict[str, Any]]:
     """Rows of every arm, with Holm over the budgets and arms of one stage, metric and class."""
     found: list[tuple[dict[str, Any], Result]] = []
-    for arm, pairs in match.arms().items():
-        for pair, distinct in _differences(pairs, how):
+    for arm, pairs in arms.items():
+        for pair, distinct in pairs:
             head = {"arm": arm, "n_distinct": distinct}
             found += [(head | row, result) for row, result in _tested(pair, how)]
     keys = ("split", "stage", "metric", "class")
@@ -194,6 +221,10 @@ def render(found: Comparison) -> str:
     if not found.table.empty:
         blocks += ["## At each budget", markdown(*budget_cells(found.table, found.metric))]
     blocks += [
+        "## Where B meets A",
+        "\n".join(f"- {row['arm']}: {row['words']}" for row in found.crossings) or "Unknown.",
+        "## What a study would need to see a difference (80 % power, two-sided 5 %)",
+        markdown(*power_cells(found.power)) if found.power else "Unknown.",
         "## Settings that differ",
         markdown(["setting", "A", "B"], settings) if settings else "None.",
         f"## Cells\n\n{len(found.matched)} paired, {len(found.unmatched['a'])} only in A, "

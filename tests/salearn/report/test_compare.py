@@ -110,6 +110,7 @@ def test_the_verb_answers_json_and_exit_codes(tmp_path, make_run, monkeypatch, c
     assert code == 0
     found = json.loads(text)
     keys = {"settings", "matched", "unmatched", "differences", "warnings", "verdict", "paths"}
+    keys |= {"crossings", "power"}
     assert set(found) == keys
     assert {"arm", "budget", "mean", "low", "high", "p", "p_holm"} <= set(found["differences"][0])
     code, text = call(monkeypatch, capsys, a, other)  # no budget in common
@@ -121,3 +122,39 @@ def test_the_verb_answers_json_and_exit_codes(tmp_path, make_run, monkeypatch, c
 def test_a_missing_folder_is_refused(tmp_path, make_run):
     with pytest.raises(ConfigError, match="no such folder"):
         compare_runs(make_run(tmp_path / "a"), tmp_path / "none")
+
+
+def gains(step, stage, name, index):
+    """Worse by 0.1 with one mask, better by 0.1 with four; 0.01 of noise by case."""
+    return 0.7 + (-0.1, 0.0, 0.1)[step] + 0.01 * (index % 3 - 1)
+
+
+def flat(step, stage, name, index):
+    return 0.7
+
+
+def test_where_two_curves_cross_is_read_from_all_budgets(tmp_path, make_run):
+    for seed in (0, 1, 2):
+        make_run(tmp_path / "a" / str(seed), draw_seed=seed, dice=flat)
+        make_run(tmp_path / "b" / str(seed), draw_seed=seed, dice=gains)
+    found = compare_runs(tmp_path / "a", tmp_path / "b", HOW, size=0.02)
+    (row,) = found.crossings
+    # B - A is -0.1, 0, +0.1 at 1, 2, 4 masks: first match at 2, last at 4, root at 2.
+    assert (row["first"], row["last"], row["roots"]) == (2, 4, (2.0,))
+    assert row["supported"] == 4
+    assert row["chance"] == pytest.approx(1 - 0.5**3)
+    assert "Where B meets A" in render(found)
+
+
+def test_what_a_study_would_need_follows_the_spread_of_the_cases(tmp_path, make_run):
+    for seed in (0, 1, 2):
+        make_run(tmp_path / "a" / str(seed), draw_seed=seed, dice=flat)
+        make_run(tmp_path / "b" / str(seed), draw_seed=seed, dice=gains)
+
+    def cases(size):
+        found = compare_runs(tmp_path / "a", tmp_path / "b", HOW, size=size)
+        return {row["draws"]: row["cases"] for row in found.power}
+
+    small, large = cases(0.002), cases(0.02)
+    assert set(small) == {1, 2, 3, 5, 10}
+    assert all(small[draws] > large[draws] for draws in small)
