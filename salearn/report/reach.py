@@ -23,7 +23,7 @@ MIN_CASES = 2
 
 def complete(curve: Curve) -> tuple[Float[np.ndarray, "budget run case"], list[int]]:
     """Mean over classes of the runs that reached every budget, without undefined cases."""
-    runs = curve.ran().all(axis=0)
+    runs = np.asarray(curve.ran().all(axis=0))
     table = curve.values[:, runs].mean(axis=3)
     known = np.isfinite(table).all(axis=(0, 1))
     draws = [draw for (draw, _), use in zip(curve.runs, runs, strict=True) if use]

@@ -19,6 +19,7 @@ import tiny
 from loops import cli
 from loops.cell import run_cell
 from loops.config import parse_run
+from loops.predict import embed_cases, predict_files
 from salearn import store
 from salearn.data.phantoms import PhantomSettings, write_phantoms
 from salearn.errors import ConfigError, DataError
@@ -201,3 +202,23 @@ def test_every_learner_runs_on_slices_too(learner: str, tmp_path: Path) -> None:
     records = read_lines(Path(result["out"]) / "rounds.jsonl")
     assert [len(record["selected"]) for record in records] == [3, 2]
     assert all("@" in unit for record in records for unit in record["selected"])
+
+
+def test_the_student_of_a_run_segments_files_on_their_own_grid(whole: Path) -> None:
+    image = next((whole / "store" / "phantoms").glob("*/imagesTr/phantom_004.nii.gz"))
+    (written,) = predict_files(whole / "run", [image], whole / "predicted")
+    before, after = nib.load(image), nib.load(written)
+    assert after.shape == before.shape
+    assert np.allclose(after.affine, before.affine)
+    assert set(np.unique(np.asarray(after.dataobj))) <= {0, 1, 2}
+
+
+def test_embedding_again_finds_every_vector_in_the_store(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse_run(tiny.values(whole, **WHOLE), "test")
+    found = embed_cases(config)
+    assert found["cases"] == 9
+    assert found["slices"] > 9 * 40
+    monkeypatch.setattr("salearn.models.sam3.load_sam", None)  # not needed a second time
+    assert embed_cases(config) == found
