@@ -53,7 +53,7 @@ def refusal(error: Exception) -> RefusalError | None:
 
 
 def _disk(error: OSError) -> str:
-    where = error.filename or "a file"
+    where = error.filename or "a file of the run or its store"
     remedies = {
         errno.ENOSPC: "the disk is full: free some space",
         errno.EDQUOT: "the disk quota is used up: free some space",
