@@ -32,7 +32,7 @@ from strategies.registry import STRATEGIES, Strategy
 
 SFR = "sfr_"
 # Keys that say where and how a run works, not what it computes.
-PLACE_KEYS = ("out", "store", "threads", "device", "save_predictions", "panels", "sinks")
+PLACE_KEYS = ("out", "store", "threads", "save_predictions", "panels", "sinks")
 
 
 def _named(value: Any) -> Any:
@@ -169,6 +169,8 @@ class RunConfig:
     def key(self) -> str:
         """Content key of what the run computes, wherever it lies."""
         values = {k: v for k, v in dump(self).items() if k not in PLACE_KEYS}
+        for part in ("sam", "student"):
+            del values[part]["device"]
         if self.data.root:
             values["data"]["root"] = str(Path(self.data.root).resolve())
         return content_key("cell", values)

@@ -9,13 +9,13 @@ import numpy as np
 
 from salearn.cases import CaseId
 from salearn.data.nifti import decode
+from salearn.data.source import is_volume, stem
 from salearn.data.volumes import read_mask
 from salearn.errors import DataError
 from salearn.metrics.evaluate import Row, score_case, summarise, with_micro
 from salearn.metrics.overlap import Counts
 from salearn.metrics.surface import OPTIONAL, SurfaceSettings
 
-SUFFIXES = (".nii.gz", ".nii")
 OVERLAPS = ("class", "dice", "f1_micro", "iou")
 DISTANCES = ("hd95_mm", "assd_mm", "nsd")
 COUNTS = ("n_used", "n_missed", "n_false")
@@ -66,9 +66,9 @@ def _pairs(prediction: Path, reference: Path) -> dict[CaseId, tuple[Path, Path]]
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
     if reference.is_file():
-        return {CaseId(_stem(reference)): (prediction, reference)}
-    drawn = {_stem(file): file for file in sorted(reference.iterdir()) if _is_nifti(file)}
-    predicted = {_stem(file): file for file in sorted(prediction.iterdir()) if _is_nifti(file)}
+        return {CaseId(stem(reference)): (prediction, reference)}
+    drawn = {stem(file): file for file in sorted(reference.iterdir()) if is_volume(file)}
+    predicted = {stem(file): file for file in sorted(prediction.iterdir()) if is_volume(file)}
     missing = sorted(set(drawn) - set(predicted))
     if missing or not drawn:
         raise DataError(
@@ -78,18 +78,10 @@ def _pairs(prediction: Path, reference: Path) -> dict[CaseId, tuple[Path, Path]]
     return {CaseId(case): (predicted[case], drawn[case]) for case in drawn}
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES)
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
 def _classes(files: list[Path]) -> tuple[int, ...]:
     found: set[int] = set()
     for file in files:
-        found |= {int(value) for value in np.unique(decode(file, _stem(file)).array)}
+        found |= {int(value) for value in np.unique(decode(file, stem(file)).array)}
     return tuple(sorted(found - {0}))
 
 

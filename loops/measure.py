@@ -16,7 +16,7 @@ from salearn.data.volumes import write_labels
 from salearn.metrics.evaluate import evaluate_case, summarise
 from salearn.segmenter import Segmenter
 from salearn.settings import dump
-from salearn.store import content_key, read_lines, write_lines
+from salearn.store import array_hash, content_key, read_lines, write_lines
 
 MEASURE_VERSION = 1
 Rows = list[dict[str, Any]]
@@ -48,8 +48,11 @@ def _scored(
     cases = tuple(sorted(getattr(bench.split, split)))
     if not cases:
         return []
-    digests = [(case, bench.key(case)) for case in cases]
-    name = content_key("scores", MEASURE_VERSION, stage, key, digests, dump(bench.config.surface))
+    # Revealed here, so that it is logged even when the scores themselves are found.
+    masks = {case: bench.oracle.reveal(case, split, round) for case in cases}
+    against = [(case, bench.key(case), array_hash(mask)) for case, mask in masks.items()]
+    how = [bench.dataset.classes, dump(bench.config.surface)]
+    name = content_key("scores", MEASURE_VERSION, stage, key, against, how)
 
     def make(work: Path) -> None:
         with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
@@ -62,9 +65,9 @@ def _scored(
             if cause := slices.write(work / "overlays"):
                 bench.progress.say(f"round {round}: no slices with overlay ({cause})")
 
-    for case in cases:  # logged even when the scores themselves are found
-        bench.oracle.reveal(case, split, round)
     entry = bench.store.get("scores", name, make)
+    if bench.config.save_predictions:
+        _save(bench, segmenter, stage, cases, round)
     if (stage, split) == PICTURED:
         place_panels(bench, entry, round)
         place_overlays(bench, entry, round)
@@ -94,10 +97,20 @@ def _score(
         rows += found
         worst.offer(found, volume, reference, labels)
         slices.offer(case, volume.image[0], reference, labels)
-        if bench.config.save_predictions:
-            folder = bench.out / "predictions" / f"round_{round:03d}" / stage
-            write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)
     return rows
+
+
+def _save(
+    bench: Workbench, segmenter: Segmenter, stage: str, cases: tuple[CaseId, ...], round: int
+) -> None:
+    """Label files of the cases that have none in the run folder yet."""
+    folder = bench.out / "predictions" / f"round_{round:03d}" / stage
+    missing = [case for case in cases if not (folder / f"{case}.nii.gz").exists()]
+    volumes = [bench.volume(case) for case in missing]
+    predictions = segmenter.predict([volume.image for volume in volumes])
+    for case, volume, probabilities in zip(missing, volumes, predictions, strict=True):
+        labels = probabilities.argmax(axis=0).astype(np.uint8)
+        write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)
 
 
 def _keep(path: Path, rows: Rows, round: int) -> None:

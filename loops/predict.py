@@ -15,13 +15,16 @@ from loops.student import load_student
 from loops.workbench import Workbench
 from salearn.cases import Case, CaseId
 from salearn.data.cache import normalise
+from salearn.data.source import stem
 from salearn.data.volumes import read_volume, write_labels
 from salearn.errors import ConfigError
-from salearn.store import read_lines
+from salearn.store import read_json, read_lines
 
 
 def predict_files(run: Path, images: Sequence[Path], out: Path) -> list[Path]:
     """Label files (grid and affine of the input) from the student of a run's last round.
+
+    The run folder and its store are enough: the data set need not be there any more.
 
     Raises:
         ConfigError: the folder holds no finished round.
@@ -31,16 +34,16 @@ def predict_files(run: Path, images: Sequence[Path], out: Path) -> list[Path]:
     if not records:
         raise ConfigError(f"{run}: no finished round; run `salearn run` first")
     set_threads(config.threads)
-    bench = Workbench(config, Progress())
-    folder = bench.store.path("students", records[-1]["keys"]["student"])
+    folder = run / "models" / f"round_{records[-1]['round']:03d}" / "student"
     student = load_student(folder, config.evidence.stage)
-    cases = [Case(id=CaseId(_stem(path)), images=(path,)) for path in images]
+    values = sorted(read_json(run / "split.json")["classes"].values())
+    cases = [Case(id=CaseId(stem(path)), images=(path,)) for path in images]
     volumes = [read_volume(case) for case in cases]
     normal = [normalise(volume.image, config.data.recipe) for volume in volumes]
     written = []
     for case, volume, p in zip(cases, volumes, student.predict(normal), strict=True):
         file = out / f"{case.id}.nii.gz"
-        write_labels(file, p.argmax(axis=0).astype(np.uint8), volume.source, bench.dataset.values)
+        write_labels(file, p.argmax(axis=0).astype(np.uint8), volume.source, values)
         written.append(file)
     return written
 
@@ -62,7 +65,3 @@ def embed_cases(config: RunConfig) -> dict[str, Any]:
         "dim": dim,
         "store": str(bench.store.root),
     }
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")

@@ -18,9 +18,9 @@ from loops.ssl.pseudo_label import PseudoLossSettings
 from loops.ssl.registry import Host
 from loops.student_settings import StudentSettings
 from loops.training import Task, Trainer
+from salearn.cases import IGNORE
 from salearn.data.patches import CropSampler, Example, check_examples
 from salearn.errors import DataError, TrainingError, WeightsError
-from salearn.losses import IGNORE
 from salearn.models.checkpoint import load_state, load_weights, save_state, save_weights
 from salearn.models.infer import at_least_two, predict_volumes
 from salearn.models.vnet import VNet

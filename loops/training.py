@@ -14,10 +14,10 @@ from torch import Generator, Tensor, nn
 from loops.ssl.pseudo_label import PseudoLossSettings, pseudo_loss
 from loops.ssl.registry import Host, Step
 from loops.student_settings import StudentSettings
+from salearn.cases import IGNORE
 from salearn.data.augment import change_intensity, random_grid, warp, warp_mask
 from salearn.data.patches import Crops, CropSampler, Example
 from salearn.errors import TrainingError
-from salearn.losses import IGNORE
 from salearn.models.checkpoint import rng_state, set_rng_state
 from salearn.models.ema import Ema
 from salearn.models.vnet import VNet

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-IGNORE = 255  # mask value of what nobody annotated: it reaches neither cross-entropy nor Dice
+from salearn.cases import IGNORE
+
 SMOOTH = 1e-5
 
 

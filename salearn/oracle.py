@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -13,7 +12,7 @@ from jaxtyping import UInt8
 from salearn.cases import IGNORE, CaseId, UnitId, parse_unit, unit_id
 from salearn.errors import DataError
 from salearn.settings import settings
-from salearn.store import append_line, read_lines
+from salearn.store import append_line, array_hash, read_lines
 
 Purpose = Literal["annotate", "validation", "test", "audit"]
 
@@ -89,7 +88,7 @@ class Oracle:
 
     def digest(self, case: CaseId) -> str:
         """Hash of what `mask` gives; it enters the keys of everything trained on it."""
-        return hashlib.sha256(np.ascontiguousarray(self.mask(case)).tobytes()).hexdigest()[:16]
+        return array_hash(self.mask(case))
 
     def foreground(self, unit: UnitId) -> bool:
         """Whether the mask of an annotated unit shows any foreground.

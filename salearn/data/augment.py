@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from salearn.losses import IGNORE
+from salearn.cases import IGNORE
 from salearn.settings import Field, settings
 
 Size = tuple[int, int, int]

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
-from salearn.cases import CaseId
+from salearn.cases import IGNORE, CaseId
 from salearn.errors import DataError, TrainingError
-from salearn.losses import IGNORE
 
 KEPT_VOXELS = 20_000  # voxel positions remembered for each class of a case, evenly spaced
 Size = tuple[int, int, int]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from salearn.cases import CaseId
+from salearn.cases import IGNORE, CaseId
 from salearn.errors import DataError
-from salearn.metrics.overlap import IGNORE, Counts, class_counts, confusion, micro
+from salearn.metrics.overlap import Counts, class_counts, confusion, micro
 from salearn.metrics.surface import (
     DISTANCES,
     OPTIONAL,

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int, UInt8
 
-IGNORE = 255  # as salearn.losses.IGNORE; not imported from there because that needs torch
+from salearn.cases import IGNORE
+
 LEVELS = 256
 
 Status = Literal["ok", "absent", "missed", "false"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from salearn.metrics.curves import aubc, budget_to_target
+from salearn.metrics.curves import aubc, budget_to_target, normalised_aubc
 from salearn.metrics.evaluate import OVERLAPS
 from salearn.report.aggregate import CurveSettings
 from salearn.report.blocks import Table
@@ -25,18 +25,28 @@ def bounded(metric: str) -> bool:
     return metric in (*OVERLAPS, "nsd")
 
 
-def area_cells(rows: pd.DataFrame, name: str) -> Table:
+def area_cells(rows: pd.DataFrame, name: str, full: float) -> Table:
     """AUBC by round, by annotated unit and by declared seconds, best area by round first.
+
+    The share is the area by round between 0 (nothing predicted) and the reference `full`.
 
     `rows`: mean over classes of one metric, with the column cost_seconds.
     """
     metric = str(rows["metric"].iloc[0])
-    found = [_areas(names, part, metric) for names, part in arms(rows)]
+    found = [_areas(names, part, metric, full) for names, part in arms(rows)]
     found.sort(key=lambda pair: (math.isnan(pair[0]), -pair[0]))
     return Table(
         name=name,
         caption="Area under the budget curve, test cases, mean over classes",
-        headers=["strategy", "learner", "by round [interval]", "by unit", "by second", "runs"],
+        headers=[
+            "strategy",
+            "learner",
+            "by round [interval]",
+            "by unit",
+            "by second",
+            "share of reference",
+            "runs",
+        ],
         rows=[cells for _, cells in found],
         fixed=2,
         note="Areas of the mean curve of the runs that reached every budget, over the length of "
@@ -44,16 +54,21 @@ def area_cells(rows: pd.DataFrame, name: str) -> Table:
     )
 
 
-def _areas(names: tuple[str, str], part: pd.DataFrame, metric: str) -> tuple[float, list[str]]:
+def _areas(
+    names: tuple[str, str], part: pd.DataFrame, metric: str, full: float
+) -> tuple[float, list[str]]:
     row = part.iloc[0]
     ordered = part.sort_values("budget")
     seconds = [float(value) for value in ordered["cost_seconds"]]
     means = [float(value) for value in ordered["mean"]]
     rising = all(b > a for a, b in pairwise(seconds))
     by_second = aubc(means, seconds) if rising and row["aubc_seeds"] else math.nan
+    share = "-"
+    if bounded(metric) and full > 0 and math.isfinite(float(row["aubc"])):
+        share = f"{normalised_aubc(float(row['aubc']), 0.0, full):.3f}"
     ends = [number(float(row[key]), metric) for key in ("aubc", "aubc_low", "aubc_high")]
     cells = [*names, f"{ends[0]} [{ends[1]}, {ends[2]}]", number(float(row["aubc_cost"]), metric),
-             number(by_second, metric), str(int(row["aubc_seeds"]))]  # fmt: skip
+             number(by_second, metric), share, str(int(row["aubc_seeds"]))]  # fmt: skip
     return float(row["aubc"]), cells
 
 

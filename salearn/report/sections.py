@@ -200,7 +200,7 @@ def _win_blocks(part: Part, metric: str, slug: str) -> list[Block]:
 def _area_blocks(
     rows: pd.DataFrame, metric: str, full: float, words: str, slug: str
 ) -> list[Block]:
-    blocks: list[Block] = [area_cells(rows, f"areas_{slug}")]
+    blocks: list[Block] = [area_cells(rows, f"areas_{slug}", full)]
     if bounded(metric):
         blocks.append(target_cells(rows, full, words, f"targets_{slug}"))
     return blocks

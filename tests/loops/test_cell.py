@@ -213,6 +213,28 @@ def test_the_student_of_a_run_segments_files_on_their_own_grid(whole: Path) -> N
     assert set(np.unique(np.asarray(after.dataobj))) <= {0, 1, 2}
 
 
+def test_predictions_are_written_on_request_even_if_the_scores_are_known(whole: Path) -> None:
+    run(whole, **WHOLE, out=str(whole / "asked"), save_predictions=True)
+    written = sorted((whole / "asked" / "predictions").rglob("*.nii.gz"))
+    assert len(written) == 2 * 3 * 3  # rounds x stages x (2 test + 1 validation cases)
+
+
+def test_a_corrected_test_mask_is_scored_anew(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_phantoms(root, 9, PhantomSettings())
+    data = tiny.values(tmp_path)["data"] | {"root": str(root)}
+    del data["phantom_cases"]
+    first = run(tmp_path, data=data, budget=[1])
+    case = read_json(tmp_path / "run" / "split.json")["parts"]["test"]["cases"][0]
+    path = root / "labelsTr" / f"{case}.nii.gz"
+    loaded = nib.load(path)
+    mask = np.asarray(loaded.dataobj).copy()
+    mask[mask == 1] = 0
+    nib.save(nib.Nifti1Image(mask, loaded.affine), path)
+    second = run(tmp_path, data=data, budget=[1], out=str(tmp_path / "again"))
+    assert first["final"] != second["final"]
+
+
 def test_embedding_again_finds_every_vector_in_the_store(
     whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

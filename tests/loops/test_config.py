@@ -23,6 +23,7 @@ def test_where_a_run_lies_is_not_part_of_its_key() -> None:
     base = RunConfig()
     for change in ({"out": "x"}, {"store": "y"}, {"threads": 2}, {"save_predictions": True}):
         assert parse_run(change, "t").key == base.key
+    assert parse_run({"student": {"device": "cuda"}}, "t").key == base.key
     assert parse_run({"train_seed": 1}, "t").key != base.key
 
 

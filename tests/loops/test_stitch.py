@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loops.stitch import VOID, Stitcher, StitchSettings
+from salearn.cases import IGNORE
 from salearn.errors import ConfigError
-from salearn.losses import IGNORE
 from salearn.resize import resize_linear, resize_nearest
 from salearn.settings import parse
 

@@ -5,7 +5,8 @@ import torch
 
 from loops.ssl.mean_teacher import MeanTeacher
 from loops.ssl.registry import HOSTS, Host, Step, available, build
-from salearn.losses import IGNORE, segmentation_loss
+from salearn.cases import IGNORE
+from salearn.losses import segmentation_loss
 from salearn.models.ema import Ema
 from salearn.models.vnet import VNet, VNetSettings
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from loops.ssl.pseudo_label import PseudoLossSettings, pseudo_loss
-from salearn.losses import IGNORE, segmentation_loss, soft_segmentation_loss
+from salearn.cases import IGNORE
+from salearn.losses import segmentation_loss, soft_segmentation_loss
 
 
 def _case(seed=0, crops=2):

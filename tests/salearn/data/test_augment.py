@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from salearn.cases import IGNORE
 from salearn.data.augment import (
     NO_AUGMENT,
     NO_INTENSITY,
@@ -18,7 +19,6 @@ from salearn.data.augment import (
     warp,
     warp_mask,
 )
-from salearn.losses import IGNORE
 
 STILL = {"rotation": (0, 0, 0), "scale": 0, "shift": 0, "weak": NO_INTENSITY}
 

@@ -4,10 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salearn.cases import CaseId
+from salearn.cases import IGNORE, CaseId
 from salearn.data.patches import CropSampler, Example, check_examples, gather
 from salearn.errors import DataError, TrainingError
-from salearn.losses import IGNORE
 
 
 def _example(shape=(10, 12, 9), name="a", seed=0, **more):

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from salearn.cases import CaseId
+from salearn.cases import IGNORE, CaseId
 from salearn.errors import DataError
 from salearn.metrics.evaluate import (
     METRICS,
@@ -14,7 +14,6 @@ from salearn.metrics.evaluate import (
     summarise,
     with_micro,
 )
-from salearn.metrics.overlap import IGNORE
 from salearn.metrics.surface import SurfaceSettings
 
 CASE = CaseId("hippocampus_001")

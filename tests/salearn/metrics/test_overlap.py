@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from salearn.metrics.overlap import IGNORE, Counts, class_counts, confusion
+from salearn.cases import IGNORE
+from salearn.metrics.overlap import Counts, class_counts, confusion
 
 
 def labels(values):

@@ -122,9 +122,10 @@ def test_areas_and_targets_by_hand(tmp_path, make_run):
     make_run(tmp_path / "a", dice=lambda step, *_: (0.5, 0.7, 0.8)[step])
     part = part_of(tmp_path)
     rows = rows_of(part)
-    cells = area_cells(rows, "areas").rows
+    cells = area_cells(rows, "areas", full=0.9).rows
+    # Between 0 and full supervision at .9: .675 / .9 = .75.
     assert cells == [
-        ["random", "supervised", "0.675 [0.675, 0.675]", "0.700", "0.700", "1"],
+        ["random", "supervised", "0.675 [0.675, 0.675]", "0.700", "0.700", "0.750", "1"],
     ]
     full, words = reference(part, rows, HOW)
     assert full == pytest.approx(0.8)
