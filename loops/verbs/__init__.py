@@ -1,0 +1,1 @@
+"""One verb, or a few that belong together, a file; each file registers its own by `add`."""
