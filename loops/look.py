@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
+from loops.predictions import LOOK, Predictions
 from loops.workbench import Workbench
-from salearn.cases import CaseId, UnitId, parse_unit
+from salearn.cases import CaseId, UnitId, parse_patch, parse_unit, unit_box
 from salearn.errors import NotTrainedError
+from salearn.evidence import Passes
 from salearn.features.embed import unit
+from salearn.features.gather import gathered
 from salearn.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from salearn.features.embed import Embedder
 
-LOOK = ".look-"  # prefix of the folder of predictions in a run folder
-CHUNK = 8  # cases predicted together: 3-D convolutions want batches
+__all__ = ["LOOK", "RoundEvidence"]
 
 
 class RoundEvidence:
@@ -42,17 +41,17 @@ class RoundEvidence:
         self.adapted = adapter is not None
         self.trained = segmenter is not None
         self._bench = bench
-        self._segmenter = segmenter
         self._adapter = adapter
         self._adapter_key = adapter_key
-        self._folder: Path | None = None  # predictions wait on disk: a pool may not fit in memory
+        self._made = None if segmenter is None else Predictions(bench, segmenter)
 
     def embeddings(
         self, units: Sequence[UnitId], adapted: bool = False
     ) -> Float[np.ndarray, "unit dim"]:
         """Unit rows of the frozen encoder, or of the one fine-tuned in the last round."""
         embedder = self._adapted if adapted else self._frozen
-        return np.stack([self._row(embedder, unit) for unit in units])
+        rows = (self._row(embedder, unit) for unit in units)
+        return gathered(rows, len(units), self._bench.out)
 
     def view_embeddings(self, units: Sequence[UnitId]) -> Float[np.ndarray, "unit view dim"]:
         """Unit rows of intensity views of each unit, frozen encoder."""
@@ -68,11 +67,28 @@ class RoundEvidence:
 
     def probabilities(self, unit: UnitId) -> Float[np.ndarray, "class x y z"]:
         """Mean over views of the last round's student or teacher."""
-        case, index = parse_unit(unit)
-        whole = self._predicted(case)
-        if index is None:
-            return whole
-        return np.take(whole, [index], axis=self._bench.config.data.axis + 1)
+        return self._part(self._predicted(parse_unit(unit)[0]), unit).astype(np.float32)
+
+    def passes(self, unit: UnitId, kind: Passes) -> Iterator[Float[np.ndarray, "class _x _y _z"]]:
+        """The views of `evidence.views`, or the passes of `evidence.dropout_passes`, from disk."""
+        case = parse_unit(unit)[0]
+        for whole in self._predictions(case).passes(case, kind):
+            yield self._part(whole, unit).astype(np.float32)
+
+    def extent(self, unit: UnitId) -> tuple[int, int, int]:
+        """Voxels of a unit along x, y, z on the grid of the normalised image."""
+        x, y, z = self._part(self._bench.volume(parse_unit(unit)[0]).image, unit).shape[1:]
+        return x, y, z
+
+    def audit_mask(self, unit: UnitId) -> UInt8[np.ndarray, "x y z"]:
+        """The true mask, through the oracle's own heading for audits."""
+        mask = self._bench.oracle.reveal(parse_unit(unit)[0], "audit", self.round)
+        part: np.ndarray = self._part(mask[None], unit)[0]
+        return part
+
+    def _part(self, whole: np.ndarray, unit: UnitId) -> np.ndarray:
+        """The unit's part of "channel x y z" of its case; a view, nothing is read yet."""
+        return whole[(slice(None), *unit_box(unit, self._bench.config.data.axis))]
 
     def foreground(self, unit: UnitId) -> bool:
         """Whether a labeled unit shows foreground."""
@@ -91,16 +107,19 @@ class RoundEvidence:
     def _row(self, embedder: Embedder, unit: UnitId) -> np.ndarray:
         case, index = parse_unit(unit)
         key, image = self._bench.key(case), self._bench.volume(case).image
+        if parse_patch(unit) is not None:
+            box = unit_box(unit, self._bench.config.data.axis)
+            return embedder.volume(key, image, self._weights(unit), box)
         if index is None:
-            return embedder.volume(key, image, self._weights(case))
+            return embedder.volume(key, image, self._weights(unit))
         row: np.ndarray = embedder.slices(key, image)[index]
         return row
 
-    def _weights(self, case: CaseId) -> np.ndarray | None:
-        """Predicted foreground mass of every slice; None (all equal) while nothing is trained."""
+    def _weights(self, unit: UnitId) -> np.ndarray | None:
+        """Predicted foreground of each slice of a unit; None (all equal): nothing is trained."""
         if not self.trained or self._bench.config.evidence.pooling == "uniform":
             return None
-        foreground = 1 - self._predicted(case)[0]
+        foreground = 1 - self.probabilities(unit)[0]
         axes = tuple(axis for axis in range(3) if axis != self._bench.config.data.axis)
         mass: np.ndarray = foreground.sum(axis=axes)
         return mass
@@ -108,49 +127,20 @@ class RoundEvidence:
     def _views(self, unit: UnitId) -> np.ndarray:
         case, index = parse_unit(unit)
         key, image = self._bench.key(case), self._bench.volume(case).image
+        if parse_patch(unit) is not None:
+            box = unit_box(unit, self._bench.config.data.axis)
+            return self._frozen.volume_views(key, image, box)
         if index is None:
             return self._frozen.volume_views(key, image)
         views: np.ndarray = self._frozen.views(key, image)[index]
         return views
 
     def _predicted(self, case: CaseId) -> np.ndarray:
-        if self._segmenter is None:
+        return self._predictions(case).mean(case)
+
+    def _predictions(self, case: CaseId) -> Predictions:
+        if self._made is None:
             raise NotTrainedError(
                 f"case {case}: nothing has been trained before round {self.round}"
             )
-        path = self._path(case)
-        if not path.exists():
-            self._predict_from(case)
-        predicted: np.ndarray = np.load(path)
-        return predicted.astype(np.float32)
-
-    def _path(self, case: CaseId) -> Path:
-        """File of a prediction, in a folder that goes when this evidence goes."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=LOOK, dir=self._bench.out))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        return self._folder / f"{case}.npy"
-
-    def _predict_from(self, case: CaseId) -> None:
-        """Predict this case and the next ones of the pool that are not predicted yet."""
-        order = sorted(self._bench.split.pool)
-        waiting = [c for c in order[order.index(case) :] if not self._path(c).exists()]
-        chunk = waiting[:CHUNK]
-        images = [self._bench.volume(c).image for c in chunk]
-        total = [np.zeros(1, np.float32)] * len(chunk)
-        for view in range(self._bench.config.evidence.views):
-            jittered = [_jitter(i, view, self._bench.config.evidence.jitter) for i in images]
-            assert self._segmenter is not None
-            for i, probabilities in enumerate(self._segmenter.predict(jittered)):
-                total[i] = total[i] + probabilities
-        views = self._bench.config.evidence.views
-        for c, t in zip(chunk, total, strict=True):
-            np.save(self._path(c), (t / views).astype(np.float16))
-
-
-def _jitter(image: np.ndarray, view: int, size: float) -> np.ndarray:
-    """View 0 is the image; the others change gain and offset by up to `size`, fixed by number."""
-    if view == 0:
-        return np.asarray(image)
-    gain, offset = np.random.default_rng([view]).uniform(-size, size, 2)
-    return np.asarray(image * np.float32(1 + gain) + np.float32(offset))
+        return self._made

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from salearn.cases import UnitId
+
+Passes = Literal["views", "dropout"]  # of changed images, or of channels dropped
 
 
 @runtime_checkable
@@ -50,6 +52,29 @@ class Evidence(Protocol):
 
         Raises:
             NotTrainedError: no segmenter has been trained yet (round 0).
+        """
+        ...
+
+    def passes(self, unit: UnitId, kind: Passes) -> Iterator[Float[np.ndarray, "class _x _y _z"]]:
+        """Class probabilities of each stochastic pass, one at a time: what disagreement is read of.
+
+        "views" are those that `probabilities` averages; "dropout" draws channels that are dropped.
+        How many there are is a setting of the run, at least two; the same unit gives the same.
+
+        Raises:
+            NotTrainedError: no segmenter has been trained yet (round 0).
+            ConfigError: the settings of the run give fewer than two passes, or no dropout.
+        """
+        ...
+
+    def extent(self, unit: UnitId) -> tuple[int, int, int]:
+        """Voxels of a unit along x, y, z; 1 along the slice axis for a slice."""
+        ...
+
+    def audit_mask(self, unit: UnitId) -> UInt8[np.ndarray, "x y z"]:
+        """The true mask of any unit, for marked upper bounds only (`ORACLE = True`).
+
+        Every case that is opened is a line "audit" in the query log: never budget, never hidden.
         """
         ...
 

@@ -28,6 +28,24 @@ class Segmenter(Protocol):
         ...
 
 
+@runtime_checkable
+class DropoutSegmenter(Segmenter, Protocol):
+    """A segmenter that can draw which channels it drops while it predicts."""
+
+    def predict_dropout(
+        self,
+        volumes: Sequence[Float[np.ndarray, "channel _x _y _z"]],
+        rate: float | None,
+        seed: int,
+    ) -> Iterator[Float[np.ndarray, "class _x _y _z"]]:
+        """One stochastic pass, as `predict`; rate None = the rate of training.
+
+        Raises:
+            ConfigError: no rate is given and the network was trained without dropout.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
     """Soft labels of one unlabeled volume and how far they are believed.

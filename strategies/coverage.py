@@ -2,107 +2,135 @@
 
 from __future__ import annotations
 
-import heapq
+import logging
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from salearn.features.index import IndexSettings, VectorIndex
+from salearn.features.index import IndexSettings, all_neighbours
+from salearn.features.rows import Rows, Vectors, blank_rows, blocks
 from strategies.greedy import Batch
+from strategies.lazy import maximise
 from strategies.limits import Limits
 from strategies.terms import nearest_labeled, snap
 
+log = logging.getLogger(__name__)
 
-class _Reach:
-    """Which units a candidate represents, and how well: rows of a sparse cosine graph."""
+EDGE_BYTES = 32  # of a neighbour while the graph is made: search, keys, both directions
+EDGES = 2**22  # edges whose gains are summed at a time
+DIGITS = 9  # gains are compared on this grid, so that the order of a sum never decides
 
-    def __init__(self, z: np.ndarray, k: int, settings: IndexSettings) -> None:
+
+class Reach:
+    """Which units a candidate represents, and how well: rows of a sparse cosine graph.
+
+    u counts j among its k nearest: j represents u. Everything represents itself, but for blank
+    units (zero rows), which neither represent nor are represented.
+    """
+
+    def __init__(self, z: Vectors, k: int, settings: IndexSettings) -> None:
+        from scipy.sparse import csr_array
+
         count = len(z)
-        similarity, rows = VectorIndex(z, settings).neighbours(min(k, count - 1))
-        source = np.repeat(np.arange(count), similarity.shape[1])
-        # u counts j among its neighbours: j represents u; everything represents itself
-        represented = np.concatenate([np.arange(count), source])
-        by = np.concatenate([np.arange(count), rows.ravel()])
-        cosine = np.concatenate([np.ones(count), snap(similarity.ravel())])
-        known = by >= 0
-        order = np.argsort(by[known], kind="stable")
-        self.units, self.cosine = represented[known][order], cosine[known][order]
-        self.starts = np.searchsorted(by[known][order], np.arange(count + 1))
+        similarity, rows = all_neighbours(z, min(k, count - 1), settings)
+        keep = (rows >= 0) & (similarity > 0)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(keep.sum(axis=1))])
+        edges = (similarity[keep], rows[keep].astype(np.int32), starts)
+        del similarity, rows, keep
+        by = csr_array(edges, shape=(count, count)).tocsc()
+        self.starts, self.units, self.cosine = by.indptr.astype(np.int64), by.indices, by.data
+        self.own = np.where(blank_rows(z), 0.0, 1.0)  # cosine to itself
 
-    def of(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Units that a row represents, and the cosines."""
+    def of(self, row: int) -> tuple[Int[np.ndarray, " edge"], Float[np.ndarray, " edge"]]:
+        """Units that a row represents, itself first, and the cosines."""
         part = slice(self.starts[row], self.starts[row + 1])
-        return self.units[part], self.cosine[part]
+        units = np.concatenate([np.full(1, row, dtype=np.int32), self.units[part]])
+        return units, np.concatenate([self.own[row : row + 1], snap(self.cosine[part])])
+
+    def gains(
+        self, covered: Float[np.ndarray, " unit"], weights: Float[np.ndarray, " unit"]
+    ) -> Float[np.ndarray, " unit"]:
+        """What every row would add to the objective: sums over its edges, by blocks."""
+        found: np.ndarray = weights * np.maximum(self.own - covered, 0)
+        count = len(found)
+        for part in blocks(count, max(1, EDGES * count // max(len(self.units), 1))):
+            edges = slice(self.starts[part.start], self.starts[part.stop])
+            units = self.units[edges]
+            more = weights[units] * np.maximum(snap(self.cosine[edges]) - covered[units], 0)
+            bounds = self.starts[part.start : part.stop + 1] - edges.start
+            some = np.flatnonzero(np.diff(bounds))
+            if some.size:
+                found[some + part.start] += np.add.reduceat(more, bounds[some])
+        return np.round(found, DIGITS)
 
 
 def cover_greedily(
-    z: Float[np.ndarray, "unit dim"],
-    labeled: Float[np.ndarray, "labeled dim"],
+    z: Float[np.ndarray, "unit dim"] | Rows,
+    labeled: Float[np.ndarray, "labeled dim"] | Rows,
     weights: Float[np.ndarray, " unit"],
     n: int,
     k: int,
     limits: Limits,
     rng: np.random.Generator,
     settings: IndexSettings,
+    *,
+    lazy: bool = True,
 ) -> Batch:
     """Maximise sum_u w_u * max over labeled and picked j of max(0, cosine(u, j)) greedily.
 
-    Only the k nearest neighbours of u can represent it. Monotone and submodular, so the greedy
-    answer is within 1 - 1/e of the best (Nemhauser 1978) and stale gains are upper bounds.
+    Where there are more than k + 1 rows, so many drawn ones are candidates and stand for all, and
+    the others score 0; fewer if their graph would take more than half of `settings.memory`. Only
+    the k nearest neighbours of u among them can represent it. Monotone and submodular: see
+    `strategies.lazy`.
     """
-    run = _Run(_Reach(z, k, settings), nearest_labeled(z, labeled), weights, limits, rng)
-    picks = [run.pick() for _ in range(n)]
-    values = np.array([run.gain(row) for row in range(len(z))])
-    for row, value in picks:
-        values[row] = value
-    return Batch(rows=np.array([row for row, _ in picks], dtype=np.int64), scores=values)
+    rows = _sampled(z, n, k, settings, rng)
+    part = z if len(rows) == len(z) else z[rows]
+    covered = np.maximum(snap(nearest_labeled(part, labeled)), 0.0)
+    sum_of_best = Represented(Reach(part, k, settings), covered, weights[rows])
+    return maximise(sum_of_best, n, rows, len(z), limits, rng, lazy=lazy)
 
 
-class _Run:
-    """Lazy greedy: a heap of old gains, of which only the head is counted again."""
+def _sampled(
+    z: Vectors, n: int, k: int, settings: IndexSettings, rng: np.random.Generator
+) -> np.ndarray:
+    """All rows, or a drawn part: at most k + 1, and as many as leave half of the memory free.
+
+    k neighbours among many more rows see nothing of the pool as a whole: then the picks crowd
+    where it is dense. Among a sample of k + 1 rows the graph is complete.
+    """
+    room = settings.memory // 2
+    most = min(k + 1, max(2, int((room / EDGE_BYTES) ** 0.5)))
+    if isinstance(z, Rows):
+        most = min(most, max(2, room // (8 * z.shape[1])))
+    if len(z) <= most:
+        return np.arange(len(z))
+    size = min(len(z), max(most, n))
+    log.info("facility location: %d of %d rows stand for all", size, len(z))
+    return np.sort(rng.choice(len(z), size, replace=False))
+
+
+class Represented:
+    """F(S) = sum_u w_u * largest cosine of u to S, as an objective of the lazy greedy rule."""
 
     def __init__(
         self,
-        reach: _Reach,
-        nearest: np.ndarray,
-        weights: np.ndarray,
-        limits: Limits,
-        rng: np.random.Generator,
+        reach: Reach,
+        covered: Float[np.ndarray, " unit"],
+        weights: Float[np.ndarray, " unit"],
     ) -> None:
-        self.reach, self.weights, self.limits = reach, weights, limits
-        self.covered = np.maximum(snap(nearest), 0.0)
-        order = rng.permutation(len(weights))
-        self.heap = [(-self.gain(row), int(order[row]), row) for row in range(len(weights))]
-        self.aside: list[tuple[float, int, int]] = []
-        heapq.heapify(self.heap)
+        self.reach, self.covered, self.weights = reach, covered, weights
+
+    def gains(self) -> Float[np.ndarray, " unit"]:
+        """What F would gain by each row."""
+        return self.reach.gains(self.covered, self.weights)
 
     def gain(self, row: int) -> float:
-        """What the objective would gain by this row now."""
+        """What F would gain by this row."""
         units, cosine = self.reach.of(row)
         more = np.maximum(cosine - self.covered[units], 0)
-        return round(float((self.weights[units] * more).sum()), 9)
+        return round(float((self.weights[units] * more).sum()), DIGITS)
 
-    def pick(self) -> tuple[int, float]:
-        """Take the best free row; the row and its gain."""
-        row, value = self._head()
+    def take(self, row: int) -> None:
+        """Add the row to S."""
         units, cosine = self.reach.of(row)
         self.covered[units] = np.maximum(self.covered[units], cosine)
-        self.limits.take(row)
-        return row, value
-
-    def _head(self) -> tuple[int, float]:
-        while self.heap:
-            old = heapq.heappop(self.heap)
-            row = old[2]
-            if not self.limits.free(slice(row, row + 1), np.full(1, -1.0))[0]:
-                self.aside.append(old)
-                continue
-            fresh = (-self.gain(row), old[1], row)
-            if not self.heap or fresh <= self.heap[0]:
-                return row, -fresh[0]
-            heapq.heappush(self.heap, fresh)
-        if not self.limits.relax():
-            raise ValueError("no unit is left to pick")
-        self.heap, self.aside = self.aside, []
-        heapq.heapify(self.heap)
-        return self._head()

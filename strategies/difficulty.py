@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from salearn.cases import CaseId, UnitId, parse_unit
-from salearn.evidence import Evidence
+from salearn.evidence import Evidence, Passes
 from salearn.settings import Field, settings
+from strategies.maps import checked, mutual_information
 from strategies.regions import (
     Measure,
     Reading,
@@ -24,9 +25,8 @@ from strategies.regions import (
     uncertainty,
     worst_slab,
 )
+from strategies.scene import has_adapted, rows_of
 from strategies.terms import expected_foreground
-
-ROUNDING = 1e-2  # probabilities come from float16 and from means over views
 
 
 @settings
@@ -36,7 +36,9 @@ class DifficultySettings:
     Attributes:
         asd_region: where the map is read: adaptive threshold (otsu), UGTST's histogram peak (peak),
             likeliest class is not background (argmax), everywhere with soft weights (soft).
-        asd_measure: uncertainty of a voxel: normalised entropy, or 1 - margin.
+        asd_measure: uncertainty of a voxel: normalised entropy, 1 - margin, or the mutual
+            information of stochastic passes (bald).
+        passes: for bald: test-time views, or draws of dropout.
         asd_volume: a volume's value: area-weighted mean of its slices, or its worst slab.
         axis: image axis (0, 1, 2) along which slices are counted.
         slab_share: share of the slices in the worst slab.
@@ -48,7 +50,8 @@ class DifficultySettings:
     """
 
     asd_region: Region = "otsu"
-    asd_measure: Measure = "entropy"
+    asd_measure: Measure | Literal["bald"] = "entropy"
+    passes: Passes = "views"
     asd_volume: Literal["weighted", "max-slab"] = "weighted"
     axis: int = Field(default=2, ge=0, le=2)
     slab_share: float = Field(default=0.1, gt=0, le=1)
@@ -64,14 +67,20 @@ class DifficultySettings:
 
 
 def read_map(
-    probabilities: Float[np.ndarray, "class x y z"], options: DifficultySettings
+    probabilities: Float[np.ndarray, "class x y z"],
+    options: DifficultySettings,
+    doubt: Float[np.ndarray, "x y z"] | None = None,
 ) -> Reading:
     """ASD of one unit's probabilities; a slice is a volume of one slice.
 
     The threshold of the region is found in every slice by itself.
+
+    Args:
+        doubt: uncertainty of every voxel where it is not a function of the probabilities.
     """
     p = np.moveaxis(np.asarray(probabilities, dtype=np.float32), options.axis + 1, 1)
-    h = uncertainty(p, options.asd_measure)
+    measure: Measure = "entropy" if options.asd_measure == "bald" else options.asd_measure
+    h = uncertainty(p, measure) if doubt is None else np.moveaxis(doubt, options.axis, 0)
     slices = [_read_slice(p[:, z], h[z], options) for z in range(p.shape[1])]
     asd, area = np.array([r.asd for r in slices]), np.array([r.area for r in slices])
     missed = np.array([r.missed for r in slices])
@@ -112,24 +121,23 @@ def read_units(
             of a slice and not of extent 1 along `axis`.
         NotTrainedError: nothing is trained.
     """
-    return [read_map(_checked(evidence.probabilities(u), u, options.axis), options) for u in units]
+    return [_read_unit(unit, evidence, options) for unit in units]
 
 
-def _checked(p: np.ndarray, unit: UnitId, axis: int) -> np.ndarray:
-    if p.ndim != 4 or len(p) < 2:
-        raise ValueError(
-            f"probabilities of {unit} must have axes class x y z with background and at least one "
-            f"foreground class, got shape {p.shape}"
-        )
+def _read_unit(unit: UnitId, evidence: Evidence, options: DifficultySettings) -> Reading:
+    p = checked(evidence.probabilities(unit), unit)
+    _check_axis(p, unit, options.axis)
+    if options.asd_measure != "bald":
+        return read_map(p, options)
+    return read_map(p, options, mutual_information(evidence.passes(unit, options.passes), unit))
+
+
+def _check_axis(p: np.ndarray, unit: UnitId, axis: int) -> None:
     if parse_unit(unit)[1] is not None and p.shape[axis + 1] != 1:
         raise ValueError(
             f"{unit} is a slice, but its probabilities have shape {p.shape}: not one slice along "
             f"axis {axis}; is the setting `axis` right?"
         )
-    if not (np.min(p) >= -ROUNDING and np.max(p) <= 1 + ROUNDING):  # a NaN fails as well
-        raise ValueError(f"probabilities of {unit} must be finite and within 0..1")
-    clipped: np.ndarray = np.clip(p, 0, 1)
-    return clipped
 
 
 def difficulties(
@@ -156,11 +164,11 @@ def _presence(
     evidence: Evidence,
     options: DifficultySettings,
 ) -> np.ndarray:
-    adapted = evidence.adapted and evidence.round >= 1
+    adapted = has_adapted(evidence)
     present: Bool[np.ndarray, " labeled"] = np.array([evidence.foreground(u) for u in labeled])
     return expected_foreground(
-        evidence.embeddings(units, adapted),
-        evidence.embeddings(labeled, adapted),
+        rows_of(evidence, units, adapted),
+        rows_of(evidence, labeled, adapted),
         present,
         options.guard_neighbours,
         options.guard_temperature,

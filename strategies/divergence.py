@@ -10,13 +10,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from salearn.cases import Pool, Selection, UnitId
+from salearn.cases import Pool, UnitId
 from salearn.errors import ConfigError
 from salearn.evidence import Evidence
-from salearn.features.index import IndexSettings, unit_rows
+from salearn.features.index import IndexSettings
+from salearn.features.rows import Vectors
 from salearn.settings import Field, settings
-from strategies.greedy import Batch
 from strategies.limits import Limits
+from strategies.scene import Scene, has_adapted, look, rows_of, vectors_of
 from strategies.terms import (
     bank_gap,
     competence,
@@ -29,6 +30,15 @@ from strategies.terms import (
     ranks,
     stability_gap,
 )
+
+__all__ = [
+    "DivergenceSettings",
+    "NoiseSettings",
+    "Survey",
+    "has_adapted",
+    "rows_of",
+    "survey",
+]
 
 log = logging.getLogger(__name__)
 VIEW_CHUNK = 4096  # units whose views are held at a time
@@ -92,28 +102,24 @@ class DivergenceSettings:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Survey(Scene):
     """A pool as DKD sees it; one row per unlabeled unit, rows sorted by id.
 
     Attributes:
-        z, labeled_z: embeddings: adapted once there are any (round >= 1), else frozen.
+        nearest: largest cosine to a labeled unit; -1 if there is none.
         gap: g = R(raw gap), or 1 for gap "none".
         rho: R(typicality).
         gamma: its exponent in this round.
         coverage: c_t, share of the pool near a labeled unit.
-        isolated, blank: rows shut out by the gate; rows whose embedding is zero.
+        isolated: rows shut out by the gate.
     """
 
-    units: tuple[UnitId, ...]
-    labeled: tuple[UnitId, ...]
-    z: Float[np.ndarray, "unit dim"]
-    labeled_z: Float[np.ndarray, "labeled dim"]
+    nearest: Float[np.ndarray, " unit"]
     gap: Float[np.ndarray, " unit"]
     rho: Float[np.ndarray, " unit"]
     gamma: float
     coverage: float
     isolated: Bool[np.ndarray, " unit"]
-    blank: Bool[np.ndarray, " unit"]
 
     def static(self, u: Float[np.ndarray, " unit"], lambda0: float) -> np.ndarray:
         """(lambda0 + (1 - lambda0) u) * rho^gamma; 0 for blank units."""
@@ -127,12 +133,6 @@ class Survey:
         made.shut("blank", self.blank)
         return made
 
-    def answer(self, batch: Batch) -> Selection:
-        """The chosen units and everybody's scores."""
-        chosen = tuple(self.units[row] for row in batch.rows)
-        scores = dict(zip(self.units, batch.scores.tolist(), strict=True))
-        return Selection(unit_ids=chosen, scores=scores)
-
 
 def survey(pool: Pool, evidence: Evidence, options: DivergenceSettings) -> Survey:
     """Ask for the embeddings once and measure the pool.
@@ -141,57 +141,37 @@ def survey(pool: Pool, evidence: Evidence, options: DivergenceSettings) -> Surve
         ConfigError: the gap mode needs what is not there (adapted encoder, reference bank).
         ValueError: an embedding is not finite.
     """
-    units, labeled = tuple(sorted(pool.unlabeled)), tuple(sorted(pool.labeled))
-    adapted = _has_adapted(evidence)
-    z = _rows(evidence, units, adapted)
-    labeled_z = _rows(evidence, labeled, adapted) if labeled else z[:0]
-    raw_rho, delta = neighbourhood(z, options.neighbours, options.index)
-    coverage = competence(nearest_labeled(z, labeled_z), delta)
+    seen = look(pool, evidence, options.index)
+    raw_rho, delta = neighbourhood(seen.z, options.neighbours, options.index)
+    nearest = nearest_labeled(seen.z, seen.labeled_z)
+    coverage = competence(nearest, delta)
     rho = ranks(raw_rho)
     scheduled = density_exponent(evidence.round, coverage, options.gamma_end)
     return Survey(
-        units=units,
-        labeled=labeled,
-        z=z,
-        labeled_z=labeled_z,
-        gap=_gap(units, z, evidence, options),
+        units=seen.units,
+        labeled=seen.labeled,
+        z=seen.z,
+        labeled_z=seen.labeled_z,
+        nearest=nearest,
+        gap=_gap(seen.units, seen.z, evidence, options),
         rho=rho,
         gamma=scheduled if options.gamma is None else options.gamma,
         coverage=coverage,
         isolated=gate(rho, options.gate),
-        blank=np.asarray(~z.any(axis=1), dtype=bool),
     )
 
 
-def _has_adapted(evidence: Evidence) -> bool:
-    return bool(evidence.adapted and evidence.round >= 1)
-
-
-def _rows(evidence: Evidence, units: Sequence[UnitId], adapted: bool) -> np.ndarray:
-    """Embeddings as unit rows.
-
-    Raises:
-        ValueError: an embedding is not finite; the message names the units.
-    """
-    vectors = np.asarray(evidence.embeddings(units, adapted))
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if bad.size:
-        names = [str(units[i]) for i in bad[:5]]
-        raise ValueError(f"embeddings must be finite; these units' are not: {names}")
-    return unit_rows(vectors)
-
-
 def _gap(
-    units: Sequence[UnitId], z: np.ndarray, evidence: Evidence, options: DivergenceSettings
+    units: Sequence[UnitId], z: Vectors, evidence: Evidence, options: DivergenceSettings
 ) -> np.ndarray:
     """g = R(raw gap) in the chosen mode."""
-    adapted = _has_adapted(evidence)
+    adapted = has_adapted(evidence)
     bank = evidence.reference_bank() if _wants_bank(options.gap, adapted) else None
     mode = _mode(options.gap, adapted, bank is not None)
     log.info("knowledge gap: %s", mode)
     if mode == "none":
         return np.ones(len(units))
-    frozen = _rows(evidence, units, False) if adapted else z
+    frozen = vectors_of(evidence, units, False, options.index.memory) if adapted else z
     if mode == "drift":
         return ranks(drift_gap(frozen, z))
     if mode == "stability":
@@ -222,7 +202,7 @@ def _mode(gap: str, adapted: bool, has_bank: bool) -> str:
     return gap
 
 
-def _stability(units: Sequence[UnitId], frozen: np.ndarray, evidence: Evidence) -> np.ndarray:
+def _stability(units: Sequence[UnitId], frozen: Vectors, evidence: Evidence) -> np.ndarray:
     raw = np.empty(len(units))
     for start in range(0, len(units), VIEW_CHUNK):
         part = slice(start, start + VIEW_CHUNK)

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from salearn.features.rows import Rows, Vectors, blocks
 from strategies.limits import Limits
 from strategies.terms import diversity
 
 BLOCK = 512  # rows that are brought up to date together
+LARGE_BLOCK = 2048  # the same above LARGE rows, where the number of blocks costs more than they do
+LARGE = 200_000
+PIECE = 4096  # rows brought to float32 at a time
 
 Score = Callable[[np.ndarray, slice], np.ndarray]  # (v of the rows, which rows) -> score
 
@@ -41,15 +45,18 @@ class _Cover:
     value does not depend on when it is computed.
     """
 
-    def __init__(self, z: np.ndarray, labeled: np.ndarray, block: int) -> None:
+    def __init__(self, z: Vectors, nearest: np.ndarray, block: int) -> None:
         self.z = z
         self.picks: list[int] = []
-        self.parts = [slice(s, min(s + block, len(z))) for s in range(0, len(z), block)]
-        self.nearest = np.full(len(z), -1.0, dtype=np.float32)
+        self.parts = list(blocks(len(z), block))
+        self.nearest = nearest
+        self._picked = np.zeros((0, z.shape[1]), dtype=np.float32)
         self._seen = [0] * len(self.parts)
-        if len(labeled):
-            for part in self.parts:
-                self.nearest[part] = np.clip((z[part] @ labeled.T).max(axis=1), -1, 1)
+
+    def add(self, row: int) -> None:
+        """Cover what is near to this row too."""
+        self.picks.append(row)
+        self._picked = np.concatenate([self._picked, self.z[row : row + 1]])
 
     def update(self, b: int, together: bool = False) -> np.ndarray:
         """The up-to-date largest cosines of block b.
@@ -58,17 +65,34 @@ class _Cover:
             together: all picks in one matrix product: several times faster, and equal to the 6th
                 decimal only, so it is kept for the scores at the end.
         """
-        part = self.parts[b]
+        part, new = self.parts[b], self._picked[self._seen[b] :]
         near = self.nearest[part]
-        new = self.picks[self._seen[b] :]
-        if together and new:
-            np.maximum(near, (self.z[part] @ self.z[new].T).max(axis=1), out=near)
-        else:
-            for pick in new:
-                np.maximum(near, self.z[part] @ self.z[pick], out=near)
-        np.clip(near, -1, 1, out=near)
+        if len(new):
+            for piece in blocks(len(near), len(near) if isinstance(self.z, np.ndarray) else PIECE):
+                rows = self.z[part.start + piece.start : part.start + piece.stop]
+                _raise(near[piece], rows, new, together)
+            np.clip(near, -1, 1, out=near)
         self._seen[b] = len(self.picks)
         return near
+
+
+def _raise(near: np.ndarray, rows: np.ndarray, new: np.ndarray, together: bool) -> None:
+    """Raise the largest cosines by those to the new picks, in place."""
+    if together:
+        np.maximum(near, (rows @ new.T).max(axis=1), out=near)
+        return
+    for pick in new:
+        np.maximum(near, rows @ pick, out=near)
+
+
+def _nearest(z: Vectors, labeled: Vectors, block: int) -> np.ndarray:
+    """Largest cosine of every row to a labeled one; -1 if there is none."""
+    nearest = np.full(len(z), -1.0, dtype=np.float32)
+    if len(labeled):
+        known = labeled[:]
+        for part in blocks(len(z), min(block, PIECE)):
+            nearest[part] = np.clip((z[part] @ known.T).max(axis=1), -1, 1)
+    return nearest
 
 
 class _Greedy:
@@ -118,13 +142,14 @@ class _Greedy:
 
 
 def greedy(
-    z: Float[np.ndarray, "unit dim"],
-    labeled: Float[np.ndarray, "labeled dim"],
+    z: Float[np.ndarray, "unit dim"] | Rows,
+    labeled: Float[np.ndarray, "labeled dim"] | Rows,
     n: int,
     score: Score,
     limits: Limits,
     rng: np.random.Generator,
     *,
+    nearest: Float[np.ndarray, " unit"] | None = None,
     lazy: bool = True,
     pool_wide: bool = False,
 ) -> Batch:
@@ -135,17 +160,19 @@ def greedy(
 
     Args:
         score: must not rise as v falls to smaller values, unless `pool_wide`.
+        nearest: largest cosine of each row to a labeled one, where it is known already.
         pool_wide: the score of a row depends on all rows (ranks of v): everything is brought up to
             date for each pick.
     """
-    block = max(len(z), 1) if pool_wide else BLOCK
-    cover = _Cover(z, labeled, block)
+    block = max(len(z), 1) if pool_wide else BLOCK if len(z) <= LARGE else LARGE_BLOCK
+    covered = _nearest(z, labeled, block) if nearest is None else nearest.astype(np.float32)
+    cover = _Cover(z, covered, block)
     run = _Greedy(cover, score, limits, rng.permutation(len(z)), lazy)
     values = np.zeros(n)
     for step in range(n):
         row = run.next()
         values[step] = run.bounds[row // block]
-        cover.picks.append(row)
+        cover.add(row)
         limits.take(row)
     final = np.zeros(len(z))
     for b, part in enumerate(cover.parts):

@@ -116,14 +116,17 @@ class Hybrid(DivergenceSettings, DifficultySettings, NoiseSettings):
         limits = self._limits(seen, n)
         if self.mode == "product":
             static = self.shaken(seen.static(u, self.lambda0) / price, round_, rng)
-            return greedy(seen.z, seen.labeled_z, n, product(static), limits, rng)
+            return greedy(
+                seen.z, seen.labeled_z, n, product(static), limits, rng, nearest=seen.nearest
+            )
         u = self.shaken(u / price, round_, rng)
         if self.mode == "cluster":
             return pick_cells(
                 seen.z, seen.labeled_z, u, seen.rho, n, self.cell_typical, limits, rng
             )
         score = self._ablation(seen, u)
-        return greedy(seen.z, seen.labeled_z, n, score, limits, rng, pool_wide=True)
+        near = seen.nearest
+        return greedy(seen.z, seen.labeled_z, n, score, limits, rng, nearest=near, pool_wide=True)
 
     def _ablation(self, seen: Survey, u: np.ndarray) -> Score:
         """Scores of the other greedy modes; they rank over the whole pool."""

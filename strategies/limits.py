@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from salearn.cases import UnitId, parse_unit
 from strategies.terms import group_rows, snap
@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 # The first is given up first if the batch cannot be filled. Isolated units and units without
 # an embedding stay out longest: they are junk, the others are only redundant.
-RELAXED = ("near_duplicate", "slice_gap", "per_volume", "gate", "blank")
+RELAXED = (
+    "class_quota", "near_duplicate", "slice_gap", "per_patient", "per_volume", "gate", "blank",
+)  # fmt: skip
 
 
 class Limits:
@@ -33,8 +35,10 @@ class Limits:
         self._slice = np.array([-1 if z is None else z for _, z in places], dtype=np.int64)
         self._taken = np.zeros(len(units), dtype=bool)
         self._shut: dict[str, np.ndarray] = {}
-        self._count = np.zeros(int(self._volume.max(initial=-1)) + 1, dtype=np.int64)
-        self._cap = self._gap = 0
+        self._caps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # group of a row; room in groups
+        self._classes = np.zeros(0, dtype=np.int64)
+        self._owed = np.zeros(1, dtype=np.int64)
+        self._gap = self._slots = 0
         self._near = near_duplicate
 
     def shut(self, rule: str, rows: Bool[np.ndarray, " unit"]) -> None:
@@ -43,9 +47,36 @@ class Limits:
 
     def cap_per_volume(self, cap: int | None, n: int) -> None:
         """At most `cap` rows of a volume; None = max(1, ceil(3 n / number of volumes))."""
-        default = max(1, math.ceil(3 * n / max(len(self._count), 1)))
-        self._cap = default if cap is None else cap
-        self._shut["per_volume"] = np.zeros(len(self._taken), dtype=bool)
+        volumes = int(self._volume.max(initial=-1)) + 1
+        default = max(1, math.ceil(3 * n / max(volumes, 1)))
+        self._cap_groups("per_volume", self._volume, default if cap is None else cap)
+
+    def cap_per_patient(self, cap: int, patients: Sequence[str]) -> None:
+        """At most `cap` rows of a patient; `patients` names that of every row."""
+        self._cap_groups("per_patient", group_rows(list(patients)), cap)
+
+    def _cap_groups(self, rule: str, group: np.ndarray, cap: int) -> None:
+        room = np.full(int(group.max(initial=-1)) + 1, cap, dtype=np.int64)
+        self._caps[rule] = (group, room)
+        self._shut[rule] = np.zeros(len(self._taken), dtype=bool)
+
+    def class_quota(
+        self, classes: Int[np.ndarray, " unit"], least: Int[np.ndarray, " class"], n: int
+    ) -> None:
+        """Of the n rows to pick at least `least[c]` shall be of class c; class -1 = of none.
+
+        A class asks for no more rows than it has.
+        """
+        there = np.bincount(classes[classes >= 0], minlength=len(least))[: len(least)]
+        self._classes, self._slots = classes, n
+        self._owed = np.append(np.minimum(least, there), 0)  # the last place: rows of no class
+        self._reserve()
+
+    def _reserve(self) -> None:
+        """While places are only enough for what is owed, other rows are out."""
+        full = self._slots <= self._owed.sum()
+        others = self._owed[self._classes] == 0
+        self._shut["class_quota"] = others if full and self._owed.any() else np.zeros_like(others)
 
     def slice_gap(self, gap: int, units: Sequence[UnitId], labeled: Sequence[UnitId]) -> None:
         """Slices of a volume must lie >= gap apart from each other and from labeled ones."""
@@ -64,12 +95,16 @@ class Limits:
     def take(self, row: int) -> None:
         """Note that a row is picked."""
         self._taken[row] = True
-        volume = int(self._volume[row])
-        self._count[volume] += 1
-        if "per_volume" in self._shut and self._count[volume] >= self._cap:
-            self._shut["per_volume"] |= self._volume == volume
+        for rule, (group, room) in self._caps.items():
+            room[group[row]] -= 1
+            if rule in self._shut and room[group[row]] <= 0:
+                self._shut[rule] |= group == group[row]
         if "slice_gap" in self._shut and self._slice[row] >= 0:
-            self._close(volume, int(self._slice[row]))
+            self._close(int(self._volume[row]), int(self._slice[row]))
+        if "class_quota" in self._shut:
+            self._slots -= 1
+            self._owed[self._classes[row]] = max(0, self._owed[self._classes[row]] - 1)
+            self._reserve()
 
     def free(self, part: slice, nearest: Float[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
         """Rows of a part that may be picked, given their largest cosine to what is covered."""
@@ -80,13 +115,17 @@ class Limits:
             out |= snap(nearest) > self._near
         return ~out
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The rules that are still held, in the order in which they are given up."""
+        rules = {*self._shut, *(["near_duplicate"] if self._near is not None else [])}
+        return tuple(rule for rule in RELAXED if rule in rules)
+
     def relax(self) -> bool:
         """Give up the first rule of RELAXED that is still held; False if there is none."""
-        rules = [*self._shut, *(["near_duplicate"] if self._near is not None else [])]
-        for rule in RELAXED:
-            if rule in rules:
-                log.warning("the batch cannot be filled: the rule %s is given up", rule)
-                self._shut.pop(rule, None)
-                self._near = None if rule == "near_duplicate" else self._near
-                return True
+        for rule in self.held:
+            log.warning("the batch cannot be filled: the rule %s is given up", rule)
+            self._shut.pop(rule, None)
+            self._near = None if rule == "near_duplicate" else self._near
+            return True
         return False

@@ -7,7 +7,7 @@ import numpy as np
 from salearn.cases import Pool, Selection, UnitId, check_request
 from salearn.errors import ConfigError
 from salearn.evidence import Evidence
-from salearn.settings import settings
+from salearn.settings import Field, settings
 from strategies.registry import register
 
 
@@ -16,13 +16,21 @@ from strategies.registry import register
 class Replay:
     """The next n units of a list that are not labeled yet.
 
+    In a config `log: FILE or RUN FOLDER` in place of the fields below reads a query log: model A
+    is trained on the queries of model B.
+
     Attributes:
         order: unit ids, first wanted first.
+        of: the strategy that made the queries; the arm is called "replay_" + of in reports.
+        hashes: of the split that the queries were made for (see salearn.querylog); a run on
+            another pool or test set is refused.
     """
 
     SOURCE = "nnActive's replay arm: model A is trained on the queries of model B"
 
     order: tuple[str, ...] = ()
+    of: str = ""
+    hashes: dict[str, str | None] = Field(default_factory=dict)
 
     def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
         """Choose the next n units of `order`; earlier ones score higher, others 0.

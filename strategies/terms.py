@@ -8,9 +8,17 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from salearn.features.index import IndexSettings, VectorIndex, spherical_kmeans, unit_rows
+from salearn.features.index import (
+    IndexSettings,
+    VectorIndex,
+    all_neighbours,
+    spherical_kmeans,
+    unit_rows,
+)
+from salearn.features.rows import Rows, blank_rows, blocks
 
 DECIMALS = 6  # float32 dot products differ in the 7th decimal; equal things must stay equal
+EXACT = IndexSettings(factory="Flat")  # for searches among few rows: labeled ones, centres
 BANK_SEED = 0  # the same reference bank gives the same centres in every round
 
 
@@ -40,30 +48,33 @@ def diversity(nearest: Float[np.ndarray, " unit"]) -> Float[np.ndarray, " unit"]
 
 
 def neighbourhood(
-    z: Float[np.ndarray, "unit dim"], k: int, settings: IndexSettings | None = None
+    z: Float[np.ndarray, "unit dim"] | Rows, k: int, settings: IndexSettings | None = None
 ) -> tuple[Float[np.ndarray, " unit"], float]:
     """Typicality rho (mean cosine to the k nearest others) and delta (median cosine to the k-th).
 
     k is capped by the number of others; a lone unit has rho 0 and delta 1. A zero row (blank
     slice) gets rho -1: it is less typical than anything with a direction, and leaves delta alone.
+    Large pools are searched approximately (`all_neighbours`).
     """
-    seen = z.any(axis=1)
+    seen = ~blank_rows(z)
     rho = np.where(seen, 0.0, -1.0)
     k = min(k, int(seen.sum()) - 1)
     if k < 1:
         return rho, 1.0
-    similarity, _ = VectorIndex(z[seen], settings).neighbours(k)
-    rho[seen] = snap(similarity.mean(axis=1, dtype=np.float64))
+    similarity, rows = all_neighbours(z if seen.all() else z[np.flatnonzero(seen)], k, settings)
+    known = np.maximum((rows >= 0).sum(axis=1), 1)
+    total = np.where(rows >= 0, similarity, 0).sum(axis=1, dtype=np.float64)
+    rho[seen] = snap(total / known)
     return rho, float(np.median(snap(similarity[:, -1])))
 
 
 def nearest_labeled(
-    z: Float[np.ndarray, "unit dim"], labeled: Float[np.ndarray, "labeled dim"]
+    z: Float[np.ndarray, "unit dim"] | Rows, labeled: Float[np.ndarray, "labeled dim"] | Rows
 ) -> Float[np.ndarray, " unit"]:
     """Largest cosine of each unit to a labeled one; -1 if there is none."""
     if not len(labeled):
         return np.full(len(z), -1.0, dtype=np.float32)
-    similarity, _ = VectorIndex(labeled).search(z, 1)
+    similarity, _ = VectorIndex(labeled, EXACT).search(z, 1)
     first: np.ndarray = similarity[:, 0]
     return first
 
@@ -94,10 +105,13 @@ def gate(rho_rank: Float[np.ndarray, " unit"], threshold: float) -> Bool[np.ndar
 
 
 def drift_gap(
-    frozen: Float[np.ndarray, "unit dim"], adapted: Float[np.ndarray, "unit dim"]
+    frozen: Float[np.ndarray, "unit dim"] | Rows, adapted: Float[np.ndarray, "unit dim"] | Rows
 ) -> Float[np.ndarray, " unit"]:
     """1 - cosine between the frozen and the adapted embedding: how far adaptation moved a unit."""
-    return snap(1 - np.einsum("ud,ud->u", frozen, adapted))
+    cosine = np.empty(len(frozen), dtype=np.float32)
+    for part in blocks(len(frozen)):
+        cosine[part] = np.einsum("ud,ud->u", frozen[part], adapted[part])
+    return snap(1 - cosine)
 
 
 def stability_gap(
@@ -108,7 +122,7 @@ def stability_gap(
 
 
 def bank_gap(
-    frozen: Float[np.ndarray, "unit dim"],
+    frozen: Float[np.ndarray, "unit dim"] | Rows,
     bank: Float[np.ndarray, "row dim"],
     centres: int,
     k: int,
@@ -120,7 +134,7 @@ def bank_gap(
     rows = unit_rows(bank)
     if len(rows) > centres:
         rows, _ = spherical_kmeans(rows, centres, BANK_SEED)
-    similarity, _ = VectorIndex(rows).search(frozen, min(k, len(rows)))
+    similarity, _ = VectorIndex(rows, EXACT).search(frozen, min(k, len(rows)))
     return snap(1 - similarity.mean(axis=1, dtype=np.float64))
 
 
@@ -147,13 +161,17 @@ def noise_factor(
     count: int, round_: int, beta: tuple[float, float], loops: int, rng: np.random.Generator
 ) -> Float[np.ndarray, " unit"]:
     """exp(Gumbel(0, 1/beta_t)), beta_t geometric from beta[0] to beta[1] over the loops."""
-    step = min(round_, loops - 1) / max(loops - 1, 1)
-    beta_t = beta[0] * (beta[1] / beta[0]) ** step
-    factor: np.ndarray = np.exp(rng.gumbel(0.0, 1.0 / beta_t, size=count))
+    factor: np.ndarray = np.exp(rng.gumbel(0.0, 1.0 / beta_at(round_, beta, loops), size=count))
     return factor
+
+
+def beta_at(round_: int, beta: tuple[float, float], loops: int) -> float:
+    """beta_t: geometric from beta[0] in round 0 to beta[1] in the last loop and after it."""
+    step = min(round_, loops - 1) / max(loops - 1, 1)
+    return float(beta[0] * (beta[1] / beta[0]) ** step)
 
 
 def group_rows(names: list[str]) -> Int[np.ndarray, " unit"]:
     """A number for each distinct name, in the order of the sorted names."""
-    _, codes = np.unique(np.asarray(names, dtype=str), return_inverse=True)
-    return codes.astype(np.int64)
+    codes = {name: code for code, name in enumerate(sorted(set(names)))}
+    return np.fromiter((codes[name] for name in names), dtype=np.int64, count=len(names))

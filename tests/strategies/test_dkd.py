@@ -11,6 +11,7 @@ from salearn.cases import Pool, UnitId
 from salearn.errors import ConfigError
 from strategies.divergence import survey
 from strategies.dkd import Dkd
+from strategies.dkd_coverage import DkdCoverage
 from strategies.random_sampling import RandomSampling
 from tests.strategies.stand_in import StandIn, unit_length, world
 
@@ -137,12 +138,13 @@ def test_the_gate_removes_planted_outliers_that_an_ungated_rule_picks() -> None:
         assert covered_and_outliers(picks[0.0], where)[1] >= 4
 
 
+@pytest.mark.slow
 def test_dkd_covers_more_contexts_than_random_at_equal_budget() -> None:
     for seed in range(2):
         pool, evidence, where = toy(seed)
         ours = [
             covered_and_outliers(made.select(pool, 24, evidence, rng()).unit_ids, where)[0]
-            for made in (Dkd(gamma=0), Dkd(rule="coverage"))
+            for made in (Dkd(gamma=0), DkdCoverage())
         ]
         luck = [
             covered_and_outliers(
