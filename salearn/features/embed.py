@@ -53,6 +53,7 @@ class EmbedSettings:
     view_seed: int = 0
 
 
+Box = tuple[slice, slice, slice]  # the part of a volume that is a patch
 VIEW_FIELDS = ("views", "view_gain", "view_offset", "view_gamma", "view_flips", "view_seed")
 
 
@@ -84,50 +85,59 @@ class Embedder:
         self._last = ("", np.empty(0, dtype=np.float32))
 
     def slices(
-        self, case_key: str, image: Float[np.ndarray, "channel x y z"]
+        self, case_key: str, image: Float[np.ndarray, "channel x y z"], box: Box | None = None
     ) -> Float[np.ndarray, "slice dim"]:
         """One vector for each slice along the axis.
 
         Args:
             case_key: content key of the image.
+            box: embed this part only, with the intensities that it has in the whole image.
         """
-        return self._kept(self._key(case_key, "slices"), partial(self._embed, image))
+        return self._kept(self._key(case_key, "slices", box), partial(self._embed, image, box))
+
+    def key(self, case_key: str, box: Box | None = None) -> str:
+        """Content key of what `slices` gives: its entry in the store, made or not."""
+        return self._key(case_key, "slices", box)
 
     def volume(
         self,
         case_key: str,
         image: Float[np.ndarray, "channel x y z"],
         weights: Float[np.ndarray, " slice"] | None = None,
+        box: Box | None = None,
     ) -> Float[np.ndarray, " dim"]:
         """The weighted mean of the slice vectors, brought to unit length.
 
         Args:
             weights: of the slices, e.g. predicted foreground areas; None = all equal.
+            box: see `slices`.
         """
-        return pooled(self.slices(case_key, image), weights)
+        return pooled(self.slices(case_key, image, box), weights)
 
     def views(
-        self, case_key: str, image: Float[np.ndarray, "channel x y z"]
+        self, case_key: str, image: Float[np.ndarray, "channel x y z"], box: Box | None = None
     ) -> Float[np.ndarray, "slice view dim"]:
         """Vectors of each slice under label-preserving changes of intensity and mirroring."""
-        return self._kept(self._key(case_key, "views"), partial(self._embed_views, image))
+        return self._kept(self._key(case_key, "views", box), partial(self._embed_views, image, box))
 
     def volume_views(
-        self, case_key: str, image: Float[np.ndarray, "channel x y z"]
+        self, case_key: str, image: Float[np.ndarray, "channel x y z"], box: Box | None = None
     ) -> Float[np.ndarray, "view dim"]:
-        """Volume vectors under the same views."""
-        views = self.views(case_key, image)
+        """Volume vectors (of a patch: its vectors) under the same views."""
+        views = self.views(case_key, image, box)
         return np.stack([pooled(views[:, i]) for i in range(views.shape[1])])
 
     @cached_property
     def _sam(self) -> Sam:
         return self._make_sam()
 
-    def _key(self, case_key: str, what: str) -> str:
+    def _key(self, case_key: str, what: str, box: Box | None) -> str:
         values = {name: value for name, value in dump(self._settings).items() if name != "batch"}
         if what == "slices":
             values = {name: value for name, value in values.items() if name not in VIEW_FIELDS}
-        return content_key(KIND, CODE_VERSION, what, case_key, *self._keys, values, self._axis)
+        place = [] if box is None else [[part.start, part.stop] for part in box]
+        parts = (KIND, CODE_VERSION, what, case_key, *self._keys, values, self._axis, *place)
+        return content_key(*parts)
 
     def _kept(self, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         # Slices of one volume are asked for one after the other: the last array is remembered.
@@ -136,18 +146,19 @@ class Embedder:
             self._last = (key, unit(np.load(folder / VECTORS).astype(np.float32)))
         return self._last[1]
 
-    def _embed(self, image: np.ndarray) -> np.ndarray:
-        return self._vectors(self._slices(image))
+    def _embed(self, image: np.ndarray, box: Box | None) -> np.ndarray:
+        return self._vectors(self._slices(image, box))
 
-    def _embed_views(self, image: np.ndarray) -> np.ndarray:
-        slices, given = self._slices(image), self._settings
+    def _embed_views(self, image: np.ndarray, box: Box | None) -> np.ndarray:
+        slices, given = self._slices(image, box), self._settings
         rngs = [np.random.default_rng([given.view_seed, i]) for i in range(given.views)]
         return np.stack([self._vectors(view(slices, given, rng)) for rng in rngs], axis=1)
 
-    def _slices(self, image: np.ndarray) -> Float[np.ndarray, "slice channel h w"]:
+    def _slices(self, image: np.ndarray, box: Box | None) -> Float[np.ndarray, "slice channel h w"]:
         from salearn.models.pixels import Window
 
-        return np.moveaxis(Window.of(image).scaled(image), self._axis + 1, 0)
+        part = image if box is None else image[(slice(None), *box)]
+        return np.moveaxis(Window.of(image).scaled(part), self._axis + 1, 0)
 
     def _vectors(
         self, slices: Float[np.ndarray, "slice channel h w"]
