@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -44,6 +45,39 @@ class InnerLoop(Protocol):
         ...
 
 
+@runtime_checkable
+class Rounds(Protocol):
+    """Where the masks of a round come from: files, or people who were asked."""
+
+    def answered(self, round: int) -> Selection | None:
+        """What people annotated in this round; None if nobody was asked.
+
+        Raises:
+            WaitingError: people were asked and have not returned everything.
+        """
+        ...
+
+    def on_file(self, pool: Pool) -> Pool:
+        """The pool without the unlabeled units that only people can annotate.
+
+        Raises:
+            WaitingError: files can annotate nothing at all.
+        """
+        ...
+
+
+class FilesOnly:
+    """Rounds of a pure simulation: every unit of the pool has a mask file."""
+
+    def answered(self, round: int) -> Selection | None:
+        """Nobody was asked."""
+        return None
+
+    def on_file(self, pool: Pool) -> Pool:
+        """The whole pool."""
+        return pool
+
+
 def run(
     *,
     strategy: Strategy,
@@ -53,35 +87,77 @@ def run(
     schedule: Schedule,
     log: Path,
     seed: int,
+    rounds: Rounds | None = None,
 ) -> Iterator[RoundRecord]:
     """Yield one record per round; rounds that the log holds are yielded without training.
 
     The randomness of round k comes from `default_rng([seed, k])`, so it does not depend on what
-    ran before: a run that was cut and started again equals an uncut one.
+    ran before: a run that was cut and started again equals an uncut one. A round that people were
+    asked in takes what they returned; the schedule goes on from the units annotated then.
 
     Raises:
         ConfigError: the budget is larger than the pool, or the log is of another pool.
+        WaitingError: the next round needs masks of people.
     """
-    if schedule.total > len(pool.unlabeled):
-        raise ConfigError(
-            f"budget: {schedule.total} annotated units are asked for, but only "
-            f"{len(pool.unlabeled)} units of the pool can be annotated; lower `budget` or the "
-            "test and validation shares of `data.split`"
-        )
+    rounds = rounds or FilesOnly()
     done = read_lines(log)
-    for k, n in enumerate(schedule.per_round):
+    for k in count():
         if k < len(done):
-            pool = pool.after(_replayed(done[k], pool, log))
+            pool = replay(done[k : k + 1], pool, log)
             yield done[k]
             continue
-        rng = np.random.default_rng([seed, k])
-        selection = strategy.select(pool, n, inner.evidence(pool, k), rng)
-        _check(selection, pool, n)
-        oracle.annotate(selection.unit_ids, k)
+        selection = rounds.answered(k)
+        if selection is None:
+            n = schedule.new_units(len(pool.labeled))
+            if n is None:
+                return
+            on_file = rounds.on_file(pool)
+            _affordable(schedule.total - len(pool.labeled), on_file)
+            selection = strategy.select(on_file, n, inner.evidence(pool, k), rng_of(seed, k))
+            check(selection, on_file, n)
+            oracle.annotate(selection.unit_ids, k)
         pool = pool.after(selection.unit_ids)
         record = _record(k, selection, pool, oracle) | inner.train(pool, k)
         append_line(log, record)
         yield record
+
+
+def rng_of(seed: int, round: int) -> np.random.Generator:
+    """The randomness of one round, whoever annotates it."""
+    return np.random.default_rng([seed, round])
+
+
+def check(selection: Selection, pool: Pool, n: int) -> None:
+    """Guard rails of every round: n distinct unlabeled units, finite scores.
+
+    Raises:
+        ValueError: the strategy broke its contract.
+    """
+    chosen = selection.unit_ids
+    if len(chosen) != n or len(set(chosen)) != n or not set(chosen) <= set(pool.unlabeled):
+        raise ValueError(f"the strategy did not answer {n} distinct unlabeled units: {chosen}")
+    if not np.isfinite(list(selection.scores.values())).all():
+        raise ValueError("the strategy answered scores that are not finite")
+
+
+def replay(done: Sequence[RoundRecord], pool: Pool, log: Path) -> Pool:
+    """The pool after finished rounds.
+
+    Raises:
+        ConfigError: the log is of another pool.
+    """
+    for record in done:
+        pool = pool.after(_replayed(record, pool, log))
+    return pool
+
+
+def _affordable(wanted: int, pool: Pool) -> None:
+    if wanted > len(pool.unlabeled):
+        raise ConfigError(
+            f"budget: {wanted} annotated units are asked for, but only "
+            f"{len(pool.unlabeled)} units of the pool can be annotated; lower `budget` or the "
+            "test and validation shares of `data.split`, or ask people (`salearn query`)"
+        )
 
 
 def _record(k: int, selection: Selection, pool: Pool, oracle: Annotator) -> RoundRecord:
@@ -103,12 +179,3 @@ def _replayed(record: RoundRecord, pool: Pool, log: Path) -> tuple[UnitId, ...]:
             "does not hold; the folder belongs to other data or another split: use another `out`"
         )
     return chosen
-
-
-def _check(selection: Selection, pool: Pool, n: int) -> None:
-    """Guard rails of a simulation: n distinct unlabeled units, finite."""
-    chosen = selection.unit_ids
-    if len(chosen) != n or len(set(chosen)) != n or not set(chosen) <= set(pool.unlabeled):
-        raise ValueError(f"the strategy did not answer {n} distinct unlabeled units: {chosen}")
-    if not np.isfinite(list(selection.scores.values())).all():
-        raise ValueError("the strategy answered scores that are not finite")

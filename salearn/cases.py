@@ -10,9 +10,13 @@ from typing import NewType
 import numpy as np
 
 CaseId = NewType("CaseId", str)
-UnitId = NewType("UnitId", str)  # "case" (a volume) or "case@012" (a slice along the slice axis)
+# "case" (a volume), "case@012" (a slice along the slice axis), or "case@000.016.008+16.16.16" (a
+# patch: its first voxel and its size along x, y, z).
+UnitId = NewType("UnitId", str)
 
 SLICE_MARK = "@"
+SIZE_MARK = "+"
+Corner = tuple[int, int, int]
 IGNORE = 255  # value of mask voxels that nobody annotated, and of the void of a mosaic
 
 
@@ -36,12 +40,48 @@ def unit_id(case: CaseId, index: int | None = None) -> UnitId:
     return UnitId(case if index is None else f"{case}{SLICE_MARK}{index:03d}")
 
 
+def patch_id(case: CaseId, corner: Corner, size: Corner) -> UnitId:
+    """The id of the patch of `size` voxels whose first voxel is `corner` (x, y, z of the RAS grid).
+
+    The id holds the size too, so a query log can be read without the settings of its run.
+    """
+    first = ".".join(f"{place:03d}" for place in corner)
+    return UnitId(f"{case}{SLICE_MARK}{first}{SIZE_MARK}{'.'.join(map(str, size))}")
+
+
 def parse_unit(unit: UnitId) -> tuple[CaseId, int | None]:
-    """Case and slice index (None for a volume) of a unit id."""
+    """Case and slice index (None for a volume or a patch) of a unit id."""
     case, mark, index = unit.rpartition(SLICE_MARK)
     if not mark:
         return CaseId(unit), None
-    return CaseId(case), int(index)
+    return CaseId(case), None if SIZE_MARK in index else int(index)
+
+
+def parse_patch(unit: UnitId) -> tuple[Corner, Corner] | None:
+    """First voxel and size of a patch; None for other units."""
+    where = unit.rpartition(SLICE_MARK)[2]
+    if SLICE_MARK not in unit or SIZE_MARK not in where:
+        return None
+    corner, size = (part.split(".") for part in where.split(SIZE_MARK))
+    return (
+        (int(corner[0]), int(corner[1]), int(corner[2])),
+        (int(size[0]), int(size[1]), int(size[2])),
+    )
+
+
+def unit_box(unit: UnitId, axis: int) -> tuple[slice, slice, slice]:
+    """The voxels of a unit, as an index of arrays "x y z".
+
+    Args:
+        axis: the slice axis.
+    """
+    box = [slice(None)] * 3
+    patch, index = parse_patch(unit), parse_unit(unit)[1]
+    if patch is not None:
+        box = [slice(first, first + side) for first, side in zip(*patch, strict=True)]
+    elif index is not None:
+        box[axis] = slice(index, index + 1)
+    return box[0], box[1], box[2]
 
 
 @dataclass(frozen=True, kw_only=True)

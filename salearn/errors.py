@@ -9,6 +9,10 @@ class DataError(ValueError):
     """A file of the data set cannot be used as it is."""
 
 
+class WaitingError(DataError):
+    """A run cannot go on before people return masks."""
+
+
 class NotTrainedError(RuntimeError):
     """Something was asked of a model that does not exist yet (round 0)."""
 
