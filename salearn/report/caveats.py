@@ -24,6 +24,7 @@ def warnings_of(found: Runs, curve: pd.DataFrame) -> list[str]:
         *_splits(found.runs),
         *_leaks(found.runs),
         *_transductive(found.runs),
+        *_references(found.runs),
         *_dead(found.runs),
         *_same_draws(found.runs),
         *_too_few(curve),
@@ -77,6 +78,16 @@ def _transductive(runs: Sequence[Run]) -> Iterator[str]:
         if run.record.get("transductive") or unlabeled & scored:
             names = ", ".join(sorted(unlabeled & scored)[:5]) or "as its settings say"
             yield f"{_name(run)}: TRANSDUCTIVE, scored images are trained on unlabeled: {names}."
+
+
+def _references(runs: Sequence[Run]) -> Iterator[str]:
+    """What lengths and references are where they are not mm and drawn masks."""
+    pixels = {str(r.factors["dataset"]) for r in runs if r.record.get("length_unit") == "px"}
+    for dataset in sorted(pixels):
+        yield f"{dataset}: the size of a pixel is unknown; distances (columns *_mm) are pixels."
+    kinds = {(str(r.factors["dataset"]), r.record.get("reference_kind")) for r in runs}
+    for dataset, kind in sorted((d, k) for d, k in kinds if k not in (None, "manual_mask")):
+        yield f"{dataset}: references are of kind {kind}, not drawn masks."
 
 
 def _cases(part: Any) -> Sequence[str]:

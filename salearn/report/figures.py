@@ -34,7 +34,7 @@ MIN_WIDTH = 6.4  # inches, so that legend and note have room
 NARROW = 4.2  # inches: a figure of this width is legible on a phone
 LONG_NAME = 22  # letters; narrow legends with longer names have one column
 NAMES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "iou": "IoU"}
-UNITS = {"volume": "cases", "slice": "slices"}
+UNITS = {"volume": "cases", "slice": "slices", "patch": "patches"}
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,

@@ -31,17 +31,19 @@ def selection_blocks(runs: Sequence[Run]) -> list[Block]:
     """Chosen units of each round with a slice through the middle of the mask."""
     blocks: list[Block] = []
     left = MOST
-    for alike in _alike(first_runs(runs)):
-        pictures = list(_chosen(alike[0]))[:left]
+    groups = alike(first_runs(runs))
+    each = max(1, MOST // max(len(groups), 1))  # so that the last arm is shown like the first
+    for group in groups:
+        pictures = list(_chosen(group[0]))[: min(each, left)]
         left -= len(pictures)
         if pictures:
-            title = f"{', '.join(arm_of(run.factors) for run in alike)} ({_seeds(alike[0])})"
+            title = f"{', '.join(arm_of(run.factors) for run in group)} ({_seeds(group[0])})"
             blocks.append(Gallery(title=title, pictures=pictures))
     return _or_none(blocks, left, "Each picture: the slice through the middle of the annotated "
                     "structure, its classes outlined.")  # fmt: skip
 
 
-def _alike(runs: Sequence[Run]) -> list[list[Run]]:
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs that chose the same units in the same rounds stand together."""
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
@@ -117,5 +119,5 @@ def _seeds(run: Run) -> str:
 def _or_none(blocks: list[Block], left: int, words: str) -> list[Block]:
     if not blocks:
         return [Text(paragraphs=(NONE,))]
-    more = (f"Only the first {MOST} pictures are shown.",) if left <= 0 else ()
+    more = (f"At most {MOST} pictures are shown, as many of each arm.",) if left <= 0 else ()
     return [Text(paragraphs=(f"The run of the lowest seeds of each arm. {words}", *more)), *blocks]

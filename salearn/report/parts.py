@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from salearn.metrics.evaluate import MEAN
 from salearn.report.aggregate import Curve, CurveSettings, curve_table, curves_of, difference_table
 from salearn.report.figures import Factor
+from salearn.report.references import refuse_mixed_references
 from salearn.report.runs import Run, Runs
 from salearn.report.tables import case_table, ordered
 
@@ -39,7 +40,12 @@ class Report:
 
 
 def make_report(found: Runs, how: CurveSettings) -> Report:
-    """Aggregate runs that were read."""
+    """Aggregate runs that were read.
+
+    Raises:
+        DataError: runs of one data set were scored against references of several kinds.
+    """
+    refuse_mixed_references(found.runs)
     cases = case_table(found.runs)
     curves = curves_of(cases, how) if len(cases) else []
     return Report(

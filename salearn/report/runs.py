@@ -239,7 +239,7 @@ def _fixed_lines(config: str) -> tuple[str, ...]:
 
 
 def _differences(runs: Sequence[Run]) -> dict[str, str]:
-    flat = {run.key: dict(_flatten(_parse(run.config))) for run in runs}
+    flat = {run.key: _without_queries(dict(_flatten(_parse(run.config)))) for run in runs}
     keys = sorted({key for values in flat.values() for key in values} - FREE_KEYS)
     telling = [key for key in keys if len({values.get(key) for values in flat.values()}) > 1]
     return {
@@ -248,9 +248,22 @@ def _differences(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
+def _without_queries(values: dict[str, str]) -> dict[str, str]:
+    """Replayed runs have the queries of their draw seed: these set no variant apart."""
+    if not values.get("strategy.of"):
+        return values
+    drop = ("strategy.order", "strategy.hashes.")
+    return {key: value for key, value in values.items() if not key.startswith(drop)}
+
+
 def settings_of(run: Run) -> dict[str, str]:
     """Dotted key -> value of every setting in config.yaml."""
-    return dict(_flatten(_parse(run.config)))
+    return settings_of_text(run.config)
+
+
+def settings_of_text(config: str) -> dict[str, str]:
+    """Dotted key -> value of every setting in the text of a config.yaml."""
+    return dict(_flatten(_parse(config)))
 
 
 def _parse(config: str) -> Any:

@@ -11,15 +11,19 @@ import numpy as np
 
 from salearn.report.aggregate import CurveSettings
 from salearn.report.areas import area_cells, bounded, reference, target_cells
+from salearn.report.auc_cells import auc_blocks
 from salearn.report.beyond import LEAST, Beyond, beyond_cells, extrapolations
 from salearn.report.blocks import Block, Figures, Heading, Picture, Section, Table, Text, svg_uri
+from salearn.report.choice import choice_blocks
 from salearn.report.costs import layouts, with_costs
 from salearn.report.figures import NAMES, UNITS, Factor, Layout, budget_drawing, note, svg
 from salearn.report.forest import forest_cells, forest_drawing, forest_table
 from salearn.report.gallery import selection_blocks, worst_blocks
-from salearn.report.matrix import matrix_cells, win_matrix
+from salearn.report.gate import gate_cells, turn_cells
+from salearn.report.guards import guard_cells
 from salearn.report.parts import BASES, OTHER, Part
 from salearn.report.quality import class_cells, gap_cells, pseudo_cells, stage_cells
+from salearn.report.ranking import cost_cells, win_tables
 from salearn.report.tables import ordered
 from salearn.report.text import Cells, best_cells, curve_cells, verdicts
 
@@ -56,19 +60,27 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
     rows = with_costs(part.mean(part.curve, metric), part)
     full, words = reference(part, rows, how)
     found = list(extrapolations(part.curves_for(metric), full, how)) if bounded(metric) else []
+    choice, chosen = choice_blocks(part.runs, slug)
     blocks: list[tuple[str, str, list[Block]]] = [
         ("curves", "Budget curves", _curve_blocks(part, how, slug, rows)),
         ("differences", "Differences to the baselines", _difference_blocks(part, how, slug)),
         ("forest", "Forest of paired differences", _forest_blocks(forest, slug)),
         ("wins", "Win matrix", _win_blocks(part, metric, slug)),
-        ("areas", "Areas and budgets to a target", _area_blocks(rows, metric, full, words, slug)),
+        (
+            "areas",
+            "Areas and budgets to a target",
+            _area_blocks(part, rows, metric, full, words, slug),
+        ),
         ("beyond", "Beyond the last budget", _beyond_blocks(found, metric, full, slug)),
         ("classes", "Classes", [class_cells(part, how.metrics, f"classes_{slug}")]),
         ("stages", "Stages", [stage_cells(part, metric, f"stages_{slug}")]),
         ("pseudo", "Pseudo-labels", _pseudo_blocks(part, slug)),
         ("gap", "Validation and test", _gap_blocks(part, metric, slug)),
+        ("auc", "Area under the ROC curve", auc_blocks(part.runs, f"auc_{slug}")),
+        ("choice", "What was chosen", choice),
         ("chosen", "Chosen cases", selection_blocks(part.runs)),
         ("worst", "Worst cases", worst_blocks(part.runs)),
+        ("guards", "Guard rails", [guard_cells(part.runs, f"guards_{slug}")]),
     ]
     where = "" if alone else f" ({part.dataset}, {UNITS.get(part.unit, 'units')})"
     return PartPage(
@@ -80,6 +92,7 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
             f"forest_{slug}": forest,
             f"beyond_{slug}": pd.DataFrame([one.row() for one in found]),
             f"curve_costs_{slug}": rows,
+            **chosen,
         },
         drawings={} if forest.empty else {f"forest_{slug}": forest_drawing(forest)},
     )
@@ -189,21 +202,20 @@ def _forest_blocks(table: pd.DataFrame, slug: str) -> list[Block]:
 
 
 def _win_blocks(part: Part, metric: str, slug: str) -> list[Block]:
-    higher = not metric.endswith(("_mm", "_vox"))
-    matrix = win_matrix(part.curves_for(metric), higher_is_better=higher)
-    if matrix is None:
+    tables = win_tables(part, metric, slug)
+    if not tables:
         words = "No win matrix: it needs two arms with a finished run on common budgets."
         return [Text(paragraphs=(words,))]
-    return [matrix_cells(matrix, f"wins_{slug}")]
+    return [*tables]
 
 
 def _area_blocks(
-    rows: pd.DataFrame, metric: str, full: float, words: str, slug: str
+    part: Part, rows: pd.DataFrame, metric: str, full: float, words: str, slug: str
 ) -> list[Block]:
     blocks: list[Block] = [area_cells(rows, f"areas_{slug}", full)]
     if bounded(metric):
         blocks.append(target_cells(rows, full, words, f"targets_{slug}"))
-    return blocks
+    return [*blocks, cost_cells(part, rows, f"costs_{slug}")]
 
 
 def _beyond_blocks(found: Sequence[Beyond], metric: str, target: float, slug: str) -> list[Block]:
@@ -216,8 +228,13 @@ def _beyond_blocks(found: Sequence[Beyond], metric: str, target: float, slug: st
 
 
 def _pseudo_blocks(part: Part, slug: str) -> list[Block]:
-    table = pseudo_cells(part.runs, f"pseudo_{slug}")
-    return [table] if table else [Text(paragraphs=("No run made pseudo-labels.",))]
+    made = (
+        pseudo_cells(part.runs, f"pseudo_{slug}"),
+        gate_cells(part.runs, f"gate_{slug}"),
+        turn_cells(part.runs, f"turns_{slug}"),
+    )
+    found: list[Block] = [table for table in made if table]
+    return found or [Text(paragraphs=("No run made pseudo-labels.",))]
 
 
 def _gap_blocks(part: Part, metric: str, slug: str) -> list[Block]:

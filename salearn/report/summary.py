@@ -12,6 +12,7 @@ from salearn.report.facts import compared_rows, provenance_lines
 from salearn.report.figures import NAMES, UNITS, Factor, Layout, budget_figure
 from salearn.report.page import write_page
 from salearn.report.parts import BASES, OTHER, Part, Report, make_report, parts_of
+from salearn.report.ranking import ranking_blocks
 from salearn.report.runs import read_runs
 from salearn.report.sections import slug_of
 from salearn.report.tables import metric_rows, round_table, write_table
@@ -113,6 +114,7 @@ def _part_blocks(part: Part, how: CurveSettings) -> Iterator[str]:
     yield f"### Best {NAMES.get(first, first)} at each budget"
     yield "The best of several is flattered by chance; read it with the intervals that reach it."
     yield best_lines(part.mean(part.curve, first))
+    yield from ranking_blocks(part, how)
     for factor, base in BASES.items():
         yield from _difference_blocks(part, factor, base, first)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +79,15 @@ def metric_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row per cell, round, split, stage, class and metric, as plain JSON (NaN = None).
 
     Values are the means over cases that the run itself recorded; class "mean" is the mean over
-    classes. Every row carries the factors and the counts n_used, n_missed, n_false, n_absent.
+    classes. Every row carries the factors, the counts n_used, n_missed, n_false, n_absent and what
+    a distance is counted in ("mm", or "px" for pictures, whatever its column is called).
     """
     return [row for run in runs for record in run.rounds for row in _round_rows(run, record)]
 
 
 def _round_rows(run: Run, record: Any) -> list[dict[str, Any]]:
     head = _facts(run) | {"round": record["round"], "num_labeled": record["num_labeled"]}
+    head |= {"length_unit": run.record.get("length_unit", "mm")}
     rows = []
     for means in record.get("metrics", []):
         place = {name: means[name] for name in ("split", "stage", "class")}
@@ -94,7 +96,17 @@ def _round_rows(run: Run, record: Any) -> list[dict[str, Any]]:
             if metric in means:
                 value = {"metric": metric, "value": plain(means[metric])}
                 rows.append(head | place | value | counts)
-    return rows
+    return [*rows, *_area_rows(record, head)]
+
+
+def _area_rows(record: Any, head: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """AUC and average precision with their level, where a run stored any."""
+    for found in record.get("auc") or ():
+        place = {name: found[name] for name in ("split", "stage", "class")}
+        counts = dict.fromkeys(COUNTS) | {"n_used": found["n_used"]}
+        for short, key in (("auc", "auc"), ("ap", "average_precision")):
+            value = {"metric": f"{short}_{found['level']}", "value": plain(found[key])}
+            yield head | place | value | counts | {"bound": plain(found["bound"])}
 
 
 def ordered(names: Iterable[Any]) -> list[str]:

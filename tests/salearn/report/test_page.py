@@ -19,7 +19,7 @@ PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 PARTS = ("curves", "differences", "forest", "wins", "areas", "beyond", "classes", "stages",
-         "pseudo", "gap", "chosen", "worst")  # fmt: skip
+         "pseudo", "gap", "auc", "choice", "chosen", "worst", "guards")  # fmt: skip
 
 
 class Reader(HTMLParser):

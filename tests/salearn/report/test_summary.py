@@ -47,6 +47,7 @@ def test_a_study_becomes_tables_figures_and_a_page(study, tmp_path):
     assert f"| 4 | {top['strategy']} x {top['learner']} | {top['mean']:.3f} [" in text
 
 
+@pytest.mark.slow
 def test_a_report_written_twice_is_the_same_and_does_not_read_itself(tmp_path, make_run):
     study = make_run(tmp_path / "study" / "a").parent
     first = write_report([study], study / "report", HOW)
