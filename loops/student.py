@@ -6,21 +6,24 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
+from loops.go_on import keep_moments
 from loops.ssl.pseudo_label import PseudoLossSettings
 from loops.ssl.registry import Host
 from loops.student_settings import StudentSettings
-from loops.training import Task, Trainer
+from loops.task import Task, make_task
+from loops.training import Trainer
 from salearn.cases import IGNORE
-from salearn.data.patches import CropSampler, Example, check_examples
-from salearn.errors import DataError, TrainingError, WeightsError
+from salearn.data.patches import CropSampler, Example
+from salearn.errors import ConfigError, DataError, WeightsError
 from salearn.models.checkpoint import load_state, load_weights, save_state, save_weights
 from salearn.models.infer import at_least_two, predict_volumes
 from salearn.models.vnet import VNet
@@ -30,7 +33,7 @@ from salearn.store import append_line, content_key, read_lines, write_json, writ
 __all__ = ["PseudoLossSettings", "Student", "StudentSettings", "load_student", "train_student"]
 
 Report = Callable[[int, int, dict[str, float]], None]
-Which = Literal["student", "teacher"]
+Which = Literal["student", "teacher", "second"]  # second: the other V-Net of cps
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ def train_student(
     work: Path,
     seed: int,
     report: Report | None = None,
+    *,
+    start: Path | None = None,
+    carry: bool = False,
+    label: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
     """Train student and teacher and write them into the folder `work`.
 
@@ -58,23 +65,31 @@ def train_student(
         pseudo: SFR's pseudo-label term, or None for the host alone.
         report: called after each iteration with its number (from 1), the total and the terms.
 
+        start: folder of a student to go on from, in place of random weights.
+        carry: take the optimisers' moments from there too, and leave those of this training.
+        label: labels the crops of every step (SFR's online pseudo-labels).
+
     Raises:
+        ConfigError: the host cannot be trained with so few cases, see `check_host`.
         DataError: an example does not fit the others or the number of classes.
         TrainingError: no labeled example, or a loss that is not finite (it names the cases).
 
     Source: SFR eq. 6 and 7.
     """
-    task = _task(labeled, unlabeled, num_classes, host, pseudo, seed)
+    task = make_task(labeled, unlabeled, num_classes, settings, host, pseudo, seed)
+    task = replace(task, label=label, start=start, carry=carry and start is not None)
     facts = _facts(task, settings)
     # Dropout and initial weights draw from torch's global generator; the caller's is put back.
     with torch.random.fork_rng(devices=[]):
         trainer = Trainer(task, settings)
         seconds = _train(trainer, work, content_key(facts), report)
         _finish(trainer, work, facts, seconds)
+        if carry:
+            keep_moments(trainer, work)
 
 
 def load_student(path: Path, which: Which) -> Student:
-    """The trained student or its EMA teacher from the folder that `train_student` wrote.
+    """The student, its EMA teacher or a host's second V-Net that `train_student` wrote.
 
     It goes to the device that it was trained on, or to the CPU where there is no such device.
 
@@ -124,43 +139,40 @@ class Student:
                 )
         s = self.settings
         return predict_volumes(
-            self.net, volumes, self.net.divisor, s.patch, s.inference, self.device
+            self.net, volumes, self.net.settings.divisors, s.patch, s.inference, self.device
         )
+
+    def predict_dropout(
+        self,
+        volumes: Sequence[Float[np.ndarray, "channel _x _y _z"]],
+        rate: float | None,
+        seed: int,
+    ) -> Iterator[Float[np.ndarray, "class _x _y _z"]]:
+        """As `predict`, channels dropped at random; the same volumes and seed give the same.
+
+        Raises:
+            ConfigError: rate is None, and the student was trained without dropout.
+        """
+        drop, own = self.net.dropout, self.settings.dropout
+        if not (own if rate is None else rate):
+            raise ConfigError(
+                "evidence.dropout: dropout passes are asked for, but student.dropout is 0; set "
+                "evidence.dropout=0.2 to drop in these passes alone, or train with student.dropout"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            drop.train().p = own if rate is None else rate
+            try:
+                found = list(self.predict(volumes))
+            finally:
+                drop.eval().p = own
+        yield from found
 
     def save(self, path: Path) -> None:
         """Write settings and weights; `load_student(path, which)` reads them."""
         num_classes = self.net.head.out_channels
         _write_settings(path, self.settings, self.channels, num_classes)
         save_weights(self.net, path / f"{self.which}.safetensors")
-
-
-def _task(
-    labeled: Sequence[Example],
-    unlabeled: Sequence[Example],
-    num_classes: int,
-    host: Host,
-    pseudo: PseudoLossSettings | None,
-    seed: int,
-) -> Task:
-    if not labeled:
-        raise TrainingError("there is no labeled case to train on; annotate at least one")
-    for example in labeled:
-        if example.mask is None:
-            raise DataError(f"case {example.case_id}: it counts as labeled but has no mask")
-    for example in unlabeled:
-        if example.mask is not None:
-            raise DataError(f"case {example.case_id}: it counts as unlabeled but carries a mask")
-    channels = len(labeled[0].image)
-    check_examples([*labeled, *unlabeled], num_classes, channels)
-    return Task(
-        labeled=sorted(labeled, key=lambda e: e.case_id),
-        unlabeled=sorted(unlabeled, key=lambda e: e.case_id),
-        channels=channels,
-        num_classes=num_classes,
-        host=host,
-        pseudo=pseudo,
-        seed=seed,
-    )
 
 
 def _facts(task: Task, settings: StudentSettings) -> dict[str, Any]:
@@ -220,10 +232,17 @@ def _finish(trainer: Trainer, work: Path, facts: dict[str, Any], seconds: float)
         )
     save_weights(trainer.student, work / "student.safetensors")
     save_weights(trainer.teacher.module, work / "teacher.safetensors")
+    for name, part in trainer.parts.items():
+        if part.saved:
+            save_weights(part.net, work / f"{name}.safetensors")
     _write_settings(work, settings, task.channels, task.num_classes)
     record = {
         **facts,
         "parameters": sum(p.numel() for p in trainer.student.parameters()),
+        "parts": {
+            name: sum(p.numel() for p in part.net.parameters())
+            for name, part in trainer.parts.items()
+        },
         "iterations": trainer.iteration,
         "dead_classes": union,
         "dead_classes_of": dead,

@@ -23,7 +23,9 @@ class StudentSettings:
 
     Attributes:
         width, depth, activation, norm, dropout, channels_last: of the V-Net, see `VNetSettings`.
-        patch: crop size, voxels; divisible by 2**depth.
+        patch: crop size, voxels; divisible by 2**depth. With 1 along z, (96, 96, 1), the student
+            is a 2-D network for pictures (PNG, JPEG): no kernel and no augmentation leaves the
+            plane.
         batch, unlabeled_batch: crops of each kind in a step.
         optimiser: adamw, or sgd with momentum 0.9 as in the references (learning rate 0.01).
         schedule: poly = (1 - progress)**0.9; step = x0.1 at 5/12 and 5/6 (UA-MT); constant.
@@ -62,10 +64,16 @@ class StudentSettings:
 
     def __post_init__(self) -> None:
         divisor = 1 << self.depth
-        if any(side < divisor or side % divisor for side in self.patch):
+        sides = self.patch[:2] if self.flat else self.patch
+        if any(side < divisor or side % divisor for side in sides):
             raise ConfigError(
                 f"patch {self.patch} must be divisible by {divisor} (2**depth, depth {self.depth})"
             )
+
+    @property
+    def flat(self) -> bool:
+        """Whether crops have no depth, so the student is 2-D."""
+        return self.patch[2] == 1
 
     def rate(self, iteration: int) -> float:
         """Learning rate of an iteration, 0-based."""
@@ -100,6 +108,7 @@ class StudentSettings:
             norm=self.norm,
             dropout=self.dropout,
             channels_last=self.channels_last,
+            flat=self.flat,
         )
 
     def optimiser_of(self, net: nn.Module) -> torch.optim.Optimizer:

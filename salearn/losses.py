@@ -86,6 +86,25 @@ def consistency_mse(
     return squares.mean() if weight is None else _weighted_mean(squares, weight)
 
 
+def one_hot(labels: Int[Tensor, "b *space"], num_classes: int) -> Float[Tensor, "b _class *space"]:
+    """Labels 0..K-1 as class probabilities of 0 and 1."""
+    hot = torch.zeros((len(labels), num_classes, *labels.shape[1:]), device=labels.device)
+    return hot.scatter_(1, labels.long().unsqueeze(1), 1.0)
+
+
+def entropy(probabilities: Float[Tensor, "b class *space"]) -> Float[Tensor, "b *space"]:
+    """-sum p ln p of each voxel, 0..ln K (UA-MT's form, 1e-6 inside the logarithm)."""
+    return -(probabilities * torch.log(probabilities + 1e-6)).sum(1)
+
+
+def confident(
+    probabilities: Float[Tensor, "b class *space"], threshold: float
+) -> tuple[Int[Tensor, "b *space"], Float[Tensor, "b *space"]]:
+    """Labels, and 1 where the greatest probability reaches the threshold (FixMatch), else 0."""
+    greatest, labels = probabilities.max(1)
+    return labels, (greatest >= threshold).to(probabilities.dtype)
+
+
 def sigmoid_ramp(progress: float, length: float = 1.0) -> float:
     """exp(-5 (1 - x)^2), x = progress / length held in 0..1: rises from 0.0067 to 1.
 

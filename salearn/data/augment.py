@@ -100,14 +100,14 @@ def random_grid(
 
     Args:
         source: size of the crops that are read; larger than `size` gives the map a margin.
-        size: size of what comes out.
+        size: size of what comes out; with 1 along z the map stays in the plane.
 
     Returns:
         Coordinates for `torch.nn.functional.grid_sample`, or None if nothing is to be done.
     """
     if source == size and not _moves(settings):
         return None
-    matrix, shift = _maps(batch, settings, generator)
+    matrix, shift = _maps(batch, settings, generator, flat=size[2] == 1)
     half_out, half_in = torch.tensor(size) / 2, torch.tensor(source) / 2
     # Rotation and shift are in voxels; the grid is in units of half the side, so: in = A out + b.
     linear = matrix * half_out / half_in.unsqueeze(1)
@@ -151,16 +151,28 @@ def change_intensity(
     return image
 
 
+def clipped_noise(
+    image: Float[Tensor, "b c x y z"], scale: float, clip: float, generator: Generator
+) -> Float[Tensor, "b c x y z"]:
+    """The image with white noise of s.d. `scale`, held within +- `clip` (the teachers' input)."""
+    noise = scale * torch.randn(image.shape, generator=generator).to(image.device)
+    return image + noise.clamp(-clip, clip)
+
+
 def _moves(settings: AugmentSettings) -> bool:
     return bool(any(settings.rotation) or settings.scale or settings.shift or settings.flips)
 
 
-def _maps(batch: int, settings: AugmentSettings, generator: Generator) -> tuple[Tensor, Tensor]:
+def _maps(
+    batch: int, settings: AugmentSettings, generator: Generator, flat: bool = False
+) -> tuple[Tensor, Tensor]:
     """Matrices (b 3 3) and shifts (b 3) in voxels, drawn in a fixed order."""
     limits = torch.tensor([math.radians(angle) for angle in settings.rotation])
     angles = limits * _uniform((batch, 3), generator)
     factors = 1 + settings.scale * _uniform((batch, 3), generator)
     shift = settings.shift * _uniform((batch, 3), generator)
+    if flat:  # a picture turns about z alone
+        angles[:, :2], factors[:, 2], shift[:, 2] = 0, 1, 0
     signs = torch.ones(batch, 3)
     for axis in settings.flips:
         signs[:, axis] = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)

@@ -54,7 +54,7 @@ class Crops:
 
 @dataclass
 class CropSampler:
-    """Draws batches of crops, cases with replacement, from labeled or unlabeled examples.
+    """Draws batches of crops from labeled or unlabeled examples, cases with replacement.
 
     The patch lies inside the volume (anywhere, if the volume is smaller); `margin` voxels are read
     on each side of it as room for rotation. What lies outside the volume repeats its border in the
@@ -63,9 +63,10 @@ class CropSampler:
     Args:
         examples: all with a mask, or all without.
         patch: size of the crops, voxels.
-        margin: voxels added on each side.
+        margin: voxels added on each side; none along an axis where the patch is 1 voxel.
         foreground_share: share of the crops that are centred on a voxel of a random annotated
             class; the others are centred on any annotated voxel.
+        distinct: the crops of a batch come from different cases; there must be enough of them.
 
     Raises:
         TrainingError: there is no example, or a labeled one has no annotated voxel.
@@ -75,6 +76,7 @@ class CropSampler:
     patch: Size
     margin: int = 0
     foreground_share: float = 0.0
+    distinct: bool = False
     _targets: dict[int, _Targets] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -83,13 +85,22 @@ class CropSampler:
 
     def draw(self, batch: int, generator: Generator) -> Crops:
         """The next batch; `generator` is the only source of randomness."""
-        indices = torch.randint(len(self.examples), (batch,), generator=generator).tolist()
+        count = len(self.examples)
+        if self.distinct:
+            indices = torch.randperm(count, generator=generator)[:batch].tolist()
+        else:
+            indices = torch.randint(count, (batch,), generator=generator).tolist()
         chosen = [self.examples[index] for index in indices]
         starts = [self._start(index, generator) for index in indices]
         return gather(chosen, starts, self._size(), self._classes())
 
     def _size(self) -> Size:
-        x, y, z = (side + 2 * self.margin for side in self.patch)
+        x, y, z = (s + 2 * m for s, m in zip(self.patch, self._margins, strict=True))
+        return x, y, z
+
+    @property
+    def _margins(self) -> Size:
+        x, y, z = (self.margin if side > 1 else 0 for side in self.patch)
         return x, y, z
 
     def _classes(self) -> int:
@@ -108,7 +119,7 @@ class CropSampler:
             first = low + int(place[axis] * (high - low + 1))
             if centre is not None:
                 first = min(max(centre[axis] - side // 2, low), high)
-            start.append(first - self.margin)
+            start.append(first - self._margins[axis])
         return start[0], start[1], start[2]
 
     def _target(self, index: int) -> _Targets:

@@ -47,7 +47,7 @@ def at_least_two(net: Net, image: Float[Tensor, "b channel x y z"]) -> Tensor:
 def predict_volumes(
     net: Net,
     volumes: Sequence[Float[np.ndarray, "channel _x _y _z"]],
-    divisor: int,
+    divisor: int | Size,
     patch: Size,
     settings: InferenceSettings,
     device: torch.device | str = "cpu",
@@ -58,7 +58,8 @@ def predict_volumes(
 
     Args:
         net: logits of a batch, in eval mode.
-        divisor: what the sides of an input of `net` must be divisible by.
+        divisor: what the sides of an input of `net` must be divisible by; one number for all, or
+            one for each.
         patch: training patch, the unit of the default window.
         device: of the network.
     """
@@ -93,14 +94,14 @@ def _whole(
 def _windows(
     net: Net,
     volume: np.ndarray,
-    divisor: int,
+    divisor: int | Size,
     patch: Size,
     settings: InferenceSettings,
     device: torch.device | str,
 ) -> np.ndarray:
     from monai.inferers import SlidingWindowInferer
 
-    double = (2 * patch[0], 2 * patch[1], 2 * patch[2])
+    double = (2 * patch[0], 2 * patch[1], 2 * patch[2] if volume.shape[3] > 1 else 1)
     window = _padded(settings.window or double, divisor)
     inferer = SlidingWindowInferer(
         roi_size=window,
@@ -128,6 +129,7 @@ def _pad(volume: np.ndarray, size: Size) -> Tensor:
     return pad(image, ends, mode="replicate")[0]
 
 
-def _padded(shape: Sequence[int], divisor: int) -> Size:
-    x, y, z = (-(-side // divisor) * divisor for side in shape)
+def _padded(shape: Sequence[int], divisor: int | Size) -> Size:
+    by = (divisor,) * 3 if isinstance(divisor, int) else divisor
+    x, y, z = (-(-side // d) * d for side, d in zip(shape, by, strict=True))
     return x, y, z

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from loops.ssl.mean_teacher import MeanTeacher
-from loops.ssl.registry import Step
+from loops.ssl.registry import Host, Step
 from loops.ssl.supervised import Supervised
 from loops.student import (
     PseudoLossSettings,
@@ -98,6 +98,7 @@ class CutError(Exception):
 
 
 @pytest.mark.parametrize("cut", [1, 4, 8])
+@pytest.mark.slow
 def test_a_training_that_was_cut_continues_bit_for_bit(tmp_path, cut):
     pseudo = PseudoLossSettings()
     whole = _bytes(_train(tmp_path / "whole", pseudo=pseudo))
@@ -114,6 +115,7 @@ def test_a_training_that_was_cut_continues_bit_for_bit(tmp_path, cut):
     assert done == list(range(cut - cut % 3 + 1, 9))  # a checkpoint after 3 and 6
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_training_is_not_continued(tmp_path):
     first = _train(tmp_path / "x", _settings(6))
     assert load_state(first / "_checkpoint.pt")["trainer"]["iteration"] == 3
@@ -202,7 +204,9 @@ def test_pseudo_term_equals_the_loss_on_the_same_crop():
 def test_host_and_pseudo_term_share_one_pass_of_the_student():
     trainer = _trainer(pseudo=PseudoLossSettings())
     passes = []
-    trainer.student.register_forward_hook(lambda module, args, out: passes.append(len(args[0])))
+    trainer.student.head.register_forward_hook(
+        lambda module, args, out: passes.append(len(args[0]))
+    )
     trainer.step()
     assert len(passes) == 2  # labeled, unlabeled
 
@@ -228,11 +232,11 @@ def test_two_masks_teach_two_classes_and_both_networks_know_them(tmp_path):
 
 
 @settings
-class Forgetful:
+class Forgetful(Host):
     """A host that never learns class 2."""
 
     SOURCE: ClassVar[str] = "a test"
-    unlabeled: bool = False
+    unlabeled: ClassVar[bool] = False
     ema_decay: float = 0.5
 
     def terms(self, step: Step) -> dict[str, torch.Tensor]:
@@ -288,7 +292,7 @@ def test_sgd_and_step_schedule_follow_the_references():
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
     assert _settings(100, warm_up=0.1).rate(0) == pytest.approx(3e-4)
     assert _settings(100, warm_up=0.0).rate(50) == pytest.approx(3e-3 * 0.5**0.9)
-    assert isinstance(_trainer(chosen).optimiser, torch.optim.SGD)
+    assert isinstance(_trainer(chosen).optimisers["student"], torch.optim.SGD)
 
 
 def test_a_student_is_a_segmenter_and_survives_saving(tmp_path):
@@ -310,6 +314,7 @@ def test_a_student_is_a_segmenter_and_survives_saving(tmp_path):
         load_student(tmp_path / "nowhere", "student")
 
 
+@pytest.mark.slow
 def test_whole_and_windowed_prediction_agree(tmp_path):
     chosen = _settings(40, dropout=0.0, learning_rate=1e-2)
     _train(tmp_path, chosen, Supervised())
