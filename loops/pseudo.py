@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from loops.confidence import SINGLE, PseudoSettings, confidence, select_reliable
 from salearn.cases import CaseId
-from salearn.errors import ConfigError, TrainingError
+from salearn.errors import TrainingError
 from salearn.models.sam3_segmenter import SamSegmenter
 from salearn.segmenter import PseudoLabels, Segmenter
-from salearn.settings import Field, settings
 from salearn.store import Store, atomic, write_json
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "confidence",
     "read_pseudo_labels",
     "select_reliable",
+    "write_probabilities",
     "write_pseudo_labels",
 ]
 
@@ -32,57 +32,6 @@ KIND = "pseudo"
 PROBABILITIES, CONFIDENCE = "probabilities.npy", "confidence.json"
 CHUNK = 4  # volumes whose probabilities are in memory at once
 Report = Callable[[int, int, dict[str, float]], None]
-Estimator = Literal["volume", "foreground", "entropy"]
-
-
-@settings
-class PseudoSettings:
-    """Which pseudo-labels are used.
-
-    Attributes:
-        estimator: confidence of a volume: "volume" = mean over voxels of the highest probability
-            (SFR+ eq. 8; dominated by background for small organs), "foreground" = the same over
-            voxels that are predicted as foreground, "entropy" = 1 - mean normalised entropy.
-        keep: "all" volumes, those with confidence >= `threshold`, or the `quantile` share with
-            the highest confidence.
-        threshold: 0..1; 0.985 in SFR+.
-        quantile: share that is kept, 0..1.
-    """
-
-    estimator: Estimator = "foreground"
-    keep: Literal["all", "threshold", "quantile"] = "all"
-    threshold: float = Field(default=0.985, ge=0, le=1)
-    quantile: float = Field(default=0.5, gt=0, le=1)
-
-
-def confidence(probabilities: Float[np.ndarray, "class x y z"], estimator: str) -> float:
-    """How sure a prediction is, 0..1; 0 for "foreground" if no voxel is predicted as foreground.
-
-    Source: "volume" is SFR+ eq. 8; the other two are ours.
-    """
-    p = np.asarray(probabilities, dtype=np.float32)
-    if estimator == "volume":
-        return float(p.max(axis=0).mean(dtype=np.float64))
-    if estimator == "foreground":
-        inside = p.argmax(axis=0) > 0
-        return float(p.max(axis=0)[inside].mean(dtype=np.float64)) if inside.any() else 0.0
-    if estimator == "entropy":
-        entropy = -(p * np.log(np.maximum(p, 1e-7))).sum(axis=0)
-        share = float(entropy.mean(dtype=np.float64)) / float(np.log(len(p)))
-        return min(1.0, max(0.0, 1.0 - share))
-    raise ConfigError(f"pseudo.estimator: '{estimator}' is none of volume, foreground, entropy")
-
-
-def select_reliable(labels: Sequence[PseudoLabels], given: PseudoSettings) -> list[PseudoLabels]:
-    """The volumes that are believed, in the order given; of equal ones the earlier case id wins."""
-    if given.keep == "all":
-        return list(labels)
-    if given.keep == "threshold":
-        return [label for label in labels if label.confidence >= given.threshold]
-    number = round(given.quantile * len(labels))
-    ranked = sorted(labels, key=lambda label: (-label.confidence, label.case_id))
-    kept = {label.case_id for label in ranked[:number]}
-    return [label for label in labels if label.case_id in kept]
 
 
 def write_pseudo_labels(
@@ -105,37 +54,50 @@ def write_pseudo_labels(
     """
     wanted = ((case, image) for case, image in items if not store.has(KIND, keys[case]))
     done = sum(store.has(KIND, key) for key in keys.values())
+    shown = given.estimator if given.estimator in SINGLE else "foreground"
     while chunk := list(islice(wanted, CHUNK)):
         predictions = segmenter.predict([image for _, image in chunk])
         for (case, _), probabilities in zip(chunk, predictions, strict=True):
             _check_finite(case, probabilities)
-            folder = store.get(KIND, keys[case], partial(_write, probabilities=probabilities))
+            folder = store.get(
+                KIND, keys[case], partial(write_probabilities, probabilities=probabilities)
+            )
             done += 1
             if report is not None:
-                report(done, len(keys), {"confidence": _stored(folder)[given.estimator]})
+                report(done, len(keys), {"confidence": _confidence(folder, shown)})
 
 
-def read_pseudo_labels(case: CaseId, folder: Path, given: PseudoSettings) -> PseudoLabels:
-    """A stored pseudo-label with the confidence that the settings ask for."""
+def read_pseudo_labels(
+    case: CaseId, folder: Path, given: PseudoSettings, value: float | None = None
+) -> PseudoLabels:
+    """A stored pseudo-label with the confidence that the settings ask for.
+
+    Args:
+        value: the confidence, where the estimator needs more than this one prediction.
+    """
     return PseudoLabels(
         case_id=case,
         probabilities=folder / PROBABILITIES,
-        confidence=_stored(folder)[given.estimator],
+        confidence=_confidence(folder, given.estimator) if value is None else value,
     )
 
 
-def _write(folder: Path, probabilities: Float[np.ndarray, "class x y z"]) -> None:
-    """Confidences are of what is stored (float16), so they never depend on how it was made."""
+def write_probabilities(folder: Path, probabilities: Float[np.ndarray, "class x y z"]) -> None:
+    """Store probabilities as float16 with every confidence that one prediction gives.
+
+    Confidences are of what is stored, so they never depend on how it was made.
+    """
     stored = probabilities.astype(np.float16)
     with atomic(folder / PROBABILITIES) as path, path.open("wb") as handle:
         np.save(handle, stored)
-    names = ("volume", "foreground", "entropy")
-    write_json(folder / CONFIDENCE, {name: confidence(stored, name) for name in names})
+    write_json(folder / CONFIDENCE, {name: confidence(stored, name) for name in SINGLE})
 
 
-def _stored(folder: Path) -> dict[str, float]:
+def _confidence(folder: Path, estimator: str) -> float:
     values: dict[str, float] = json.loads((folder / CONFIDENCE).read_text())
-    return values
+    if estimator not in values:  # stored before this estimator was known
+        values[estimator] = confidence(np.load(folder / PROBABILITIES, mmap_mode="r"), estimator)
+    return values[estimator]
 
 
 def _check_finite(case: CaseId, probabilities: Float[np.ndarray, "class x y z"]) -> None:

@@ -1,0 +1,64 @@
+"""Settings of pseudo-labels that exclude one another, refused before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from salearn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from loops.config import RunConfig
+
+
+def refuse_conflicts(config: RunConfig) -> None:
+    """Check what single sections cannot see.
+
+    Raises:
+        ConfigError: two settings that cannot both be meant; the message names both.
+    """
+    for clash in (_online(config), _void(config), _dropout(config), _weighted(config)):
+        if clash:
+            raise ConfigError(clash)
+
+
+def _online(config: RunConfig) -> str | None:
+    if config.pseudo.source != "online":
+        return None
+    if config.plus:
+        return "pseudo.source=online: SFR+ rates whole volumes; use pseudo.source=store"
+    gated = config.gate.agrees or config.gate.weight == "search" or config.selective.mode != "all"
+    masked = config.selective.voxels or config.selective.weighted or config.selective.size
+    if gated or masked or config.pseudo_loss.case_confidence:
+        return (
+            "pseudo.source=online labels crops as they are drawn, so there are no cases to gate: "
+            "use pseudo.source=store, or leave gate, selective and pseudo_loss.case_confidence "
+            "at their defaults (pseudo_loss.voxel_threshold and .agreement work online too)"
+        )
+    return None
+
+
+def _void(config: RunConfig) -> str | None:
+    if config.pseudo_loss.void == "background" and (config.gate.voxels or config.selective.voxels):
+        return (
+            "pseudo_loss.void=background would turn voxels that gate.voxels or selective.voxels "
+            "refuse into background; use pseudo_loss.void=ignored"
+        )
+    return None
+
+
+def _dropout(config: RunConfig) -> str | None:
+    if config.plus and config.sfr_plus.dropout_passes and not config.student.dropout:
+        return (
+            "sfr_plus.dropout_passes needs a student trained with dropout: set student.dropout, "
+            "or sfr_plus.dropout_passes=0"
+        )
+    return None
+
+
+def _weighted(config: RunConfig) -> str | None:
+    if config.selective.weighted and not config.pseudo_loss.case_confidence:
+        return (
+            "selective.weighted changes the confidence of cases, which the loss does not read: "
+            "set pseudo_loss.case_confidence=true as well"
+        )
+    return None
