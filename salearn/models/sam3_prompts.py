@@ -40,7 +40,11 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class WordTokenizer:
-    """One token a word, by a hash that is the same on every machine."""
+    """One token a word; a word without an id of its own gets one by a hash, the same everywhere.
+
+    Two unknown words may share an id; prompts that become the same are refused when embedded. The
+    tiny model has learnt no word; mini takes an unknown noun for the object in question.
+    """
 
     vocabulary: int = VOCABULARY
     length: int = PROMPT_LENGTH
@@ -69,8 +73,8 @@ class WordTokenizer:
         words = re.findall(r"[a-z0-9]+", prompt.lower())
         if not words or len(words) > self.length - 2:
             raise ConfigError(
-                f"prompt '{prompt}': the tiny SAM3 takes 1 to {self.length - 2} words; set a "
-                "shorter one for the class in `data.prompts`"
+                f"prompt '{prompt}': a SAM3 with word tokens takes 1 to {self.length - 2} words; "
+                "set a shorter one for the class in `data.prompts`"
             )
         return [BEGIN, *(self._token(word) for word in words), END]
 
@@ -111,12 +115,17 @@ def read_tokenizer(folder: Path, length: int) -> Tokenizer:
     """The tokenizer that lies beside weights.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is none, or it is damaged.
     """
     words = folder / WORDS_FILE
     if words.exists():
-        value = json.loads(words.read_text())
-        return WordTokenizer(value["vocabulary"], value["length"], tuple(value["words"]))
+        try:
+            value = json.loads(words.read_text())
+            return WordTokenizer(value["vocabulary"], value["length"], tuple(value["words"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"{words}: damaged ({error}); copy it from the weights anew"
+            ) from None
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
         raise WeightsError(
             f"{folder}: no tokenizer beside the weights (tokenizer.json, or vocab.json with "

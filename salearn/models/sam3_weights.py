@@ -1,30 +1,30 @@
-"""Where SAM3 weights come from: made (tiny), a folder, or the hub at a pinned revision."""
+"""Where SAM3 weights come from: shipped (mini), made (tiny), a folder, or the hub (pinned)."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from salearn.errors import ConfigError, WeightsError
+from salearn.models.sam3_mini import MINI, mini_folder
 from salearn.models.sam3_prompts import Tokenizer, WordTokenizer, read_tokenizer
-from salearn.models.sam3_tiny import initialise, tiny_config
+from salearn.models.sam3_tiny import initialise, quiet, tiny_config
 
 if TYPE_CHECKING:
     from salearn.models.sam3 import SamSettings
 
 TINY = "tiny"
+DEFAULT = TINY  # what `sam.weights` is where nothing is said
 HUB = "facebook/sam3"
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "LICENSE*"]
 STEPS = (
     f"get access once: (1) sign in at https://huggingface.co/{HUB} and accept the form, (2) wait "
     "for the approval, (3) `hf auth login` or set HF_TOKEN, (4) run again with a network "
     "connection; or name a folder that holds the weights (`sam.weights=/path`), or use "
-    "`sam.weights=tiny`"
+    "`sam.weights=mini`"
 )
 
 
@@ -38,14 +38,25 @@ def build_model(settings: SamSettings) -> tuple[Any, Tokenizer]:
     check_torchvision()
     if settings.weights == TINY:
         return _made(settings), WordTokenizer()
-    folder = _fetched(settings) if settings.weights == HUB else Path(settings.weights)
-    if not folder.is_dir():
-        raise WeightsError(
-            f"sam.weights: '{settings.weights}' is neither '{TINY}', '{HUB}' nor a folder that "
-            "exists; other hub repositories are not loaded"
-        )
+    folder = _fetched(settings) if settings.weights == HUB else weights_folder(settings.weights)
     model = _loaded(folder, settings)
     return model, read_tokenizer(folder, model.config.text_config.max_position_embeddings)
+
+
+def weights_folder(weights: str) -> Path:
+    """The folder that `sam.weights` means: a path, or where "mini" was installed.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    if weights == MINI:
+        return mini_folder()
+    if not Path(weights).is_dir():
+        raise WeightsError(
+            f"sam.weights: '{weights}' is neither '{MINI}', '{TINY}', '{HUB}' nor a folder that "
+            "exists; other hub repositories are not loaded"
+        )
+    return Path(weights).resolve()
 
 
 def export_weights(settings: SamSettings, folder: Path) -> None:
@@ -54,7 +65,7 @@ def export_weights(settings: SamSettings, folder: Path) -> None:
     if not isinstance(tokenizer, WordTokenizer):
         raise ConfigError("sam.weights: only 'tiny' weights can be exported")
     folder.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         model.save_pretrained(str(folder))
     tokenizer.save(folder)
 
@@ -81,7 +92,7 @@ def _made(settings: SamSettings) -> Any:
     from transformers import Sam3Model
 
     config = tiny_config()
-    _set_resolution(config, settings)
+    set_resolution(config, settings)
     with torch.random.fork_rng(devices=[]):
         model = _constructed(Sam3Model, config, settings)
     initialise(model, settings.seed)
@@ -112,8 +123,8 @@ def _loaded(folder: Path, settings: SamSettings) -> Any:
     try:
         config = Sam3Config.from_pretrained(str(folder), local_files_only=True)
         config = getattr(config, "detector_config", None) or config
-        _set_resolution(config, settings)
-        with _quiet():
+        set_resolution(config, settings)
+        with quiet():
             model, info = Sam3Model.from_pretrained(
                 str(folder),
                 config=config,
@@ -155,8 +166,14 @@ def _check_complete(folder: Path, info: dict[str, Any]) -> None:
             )
 
 
-def _set_resolution(config: Any, settings: SamSettings) -> None:
-    """The input size is fixed when the model is built; no weight depends on it."""
+def set_resolution(config: Any, settings: SamSettings) -> None:
+    """Write the input size into a config: it is fixed when the model is built.
+
+    No weight depends on it.
+
+    Raises:
+        ConfigError: not a multiple of the attention window.
+    """
     backbone = config.vision_config.backbone_config
     size = settings.resolution or backbone.image_size
     step = backbone.patch_size * backbone.window_size
@@ -166,17 +183,3 @@ def _set_resolution(config: Any, settings: SamSettings) -> None:
             f"use e.g. {step}, {2 * step} or {3 * step}"
         )
     config.image_size = size
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars of transformers: output belongs to the caller."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
