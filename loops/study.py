@@ -7,40 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from loops.config import RunConfig, parse_run
+from loops.config import PLACE_KEYS, RunConfig, parse_run
+from loops.replays import replayed, with_order
+from loops.study_settings import StudySettings
 from salearn.config import override, put, read_yaml
 from salearn.errors import ConfigError
-from salearn.settings import Field, parse, settings
-from salearn.store import read_lines
+from salearn.settings import dump, parse
+from salearn.store import content_key, read_lines
 
+__all__ = ["Cell", "Study", "StudySettings", "load_study", "run_config"]
 
-@settings
-class StudySettings:
-    """The `study` section of a study file.
-
-    Attributes:
-        factors: dotted key -> the values it takes; the cells are all combinations.
-        exclude: combinations that are left out, as {key: value} of some factors.
-        out: folder of the study; cells lie in `cells`, shared results in `store`.
-        cpu, gpu: share of one machine that a cell holds while it runs.
-        parallel: most cells at once (default: as many as the cores allow).
-        backend: "ray", or "serial" without Ray, in this process.
-        retries: how often Ray starts a cell again whose worker died.
-        object_store_mb: bound on Ray's shared memory; cells share files, not objects.
-    """
-
-    name: str = "study"
-    factors: dict[str, list[Any]] = Field(default_factory=dict)
-    exclude: list[dict[str, Any]] = Field(default_factory=list)
-    out: str = "studies/study"
-    cpu: float = Field(default=1, gt=0)
-    gpu: float = Field(default=0, ge=0)
-    parallel: int | None = Field(default=None, ge=1)
-    backend: Literal["ray", "serial"] = "ray"
-    retries: int = Field(default=2, ge=0)
-    object_store_mb: int = Field(default=128, ge=80)
+REPLAYED = ("strategy", "draw_seed", "train_seed")  # what a replayed run brings with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +28,12 @@ class Cell:
 
     Attributes:
         values: plain settings of the run, as a config file would hold them.
+        kind: key of the settings without strategy and seeds: cells of a kind cost about the same.
     """
 
     name: str
     key: str
+    kind: str
     factors: dict[str, Any]
     values: dict[str, Any]
     out: Path
@@ -71,10 +52,15 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A checked study: its settings and cells."""
+    """A checked study: its settings and cells, those of high priority first.
+
+    Attributes:
+        values: plain settings of the study file with overrides, as another file would hold them.
+    """
 
     settings: StudySettings
     cells: tuple[Cell, ...]
+    values: dict[str, Any]
 
     @property
     def out(self) -> Path:
@@ -90,22 +76,54 @@ def load_study(path: Path, changes: Sequence[str] = ()) -> Study:
     Raises:
         ConfigError: unknown key, name or factor, an impossible value, two equal cells.
     """
-    values = override(read_yaml(path), changes)
-    section = values.pop("study", {})
-    study = parse(StudySettings, section, f"{path}: study")
+    whole = override(read_yaml(path), changes)
+    values = {key: value for key, value in whole.items() if key != "study"}
+    study = parse(StudySettings, whole.get("study"), f"{path}: study")
     values.setdefault("store", str(Path(study.out) / "store"))
     cells = tuple(
         _cell(values, factors, study, str(path))
-        for factors in _combinations(study.factors)
-        if not any(_matches(factors, e) for e in study.exclude)
+        for factors in _combinations(study)
+        if not any(_matches(factors, e, "exclude") for e in study.exclude)
     )
     if not cells:
         raise ConfigError(f"{path}: study.factors and study.exclude leave no cell to run")
     _refuse_twins(cells, path)
-    return Study(settings=study, cells=cells)
+    cells = tuple(sorted(cells, key=lambda cell: _rank(cell.factors, study.priorities)))
+    return Study(settings=study, cells=cells, values=whole)
 
 
-def _combinations(factors: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+def _rank(factors: Mapping[str, Any], priorities: Sequence[Mapping[str, Any]]) -> int:
+    """Place of the first pattern that the factors match; cells of no pattern come last."""
+    fits = [i for i, p in enumerate(priorities) if _matches(factors, p, "priorities")]
+    return min(fits, default=len(priorities))
+
+
+def _combinations(study: StudySettings) -> list[dict[str, Any]]:
+    """All combinations of the factors, with tied ones; those of replayed runs after them."""
+    _refuse_ties(study)
+    made = [
+        one | {key: one[other] for key, other in study.tied.items()}
+        for one in _products(study.factors)
+    ]
+    if not study.replay.of:
+        return made
+    # what a replayed run brings with it is no factor of its cells
+    free = [{k: v for k, v in one.items() if k not in REPLAYED} for one in made]
+    distinct = [one for i, one in enumerate(free) if one not in free[:i]]
+    own = made if any(key in study.factors for key in REPLAYED) else []
+    return [*own, *(one | run for run in replayed(study.replay) for one in distinct)]
+
+
+def _refuse_ties(study: StudySettings) -> None:
+    strangers = set(study.tied.values()) - set(study.factors)
+    if strangers or set(study.tied) & set(study.factors):
+        raise ConfigError(
+            f"study.tied: {study.tied} must tie keys that are no factors to factors; factors are "
+            f"{sorted(study.factors)}"
+        )
+
+
+def _products(factors: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     empty = [key for key, values in factors.items() if not values]
     if empty:
         raise ConfigError(f"study.factors.{empty[0]}: name at least one value")
@@ -114,10 +132,10 @@ def _combinations(factors: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _matches(factors: Mapping[str, Any], pattern: Mapping[str, Any]) -> bool:
+def _matches(factors: Mapping[str, Any], pattern: Mapping[str, Any], where: str) -> bool:
     strangers = set(pattern) - set(factors)
     if strangers:
-        raise ConfigError(f"study.exclude: {sorted(strangers)} are no factors of this study")
+        raise ConfigError(f"study.{where}: {sorted(strangers)} are no factors of this study")
     return all(factors[key] == value for key, value in pattern.items())
 
 
@@ -127,17 +145,24 @@ def _cell(
     values = override(shared, [])
     for key, value in factors.items():
         put(values, key, value)
+    values = with_order(values)
     run = parse_run(values, where)
     name = "__".join([*(_slug(key, value) for key, value in factors.items()), run.key[:8]])
     out = Path(study.out) / "cells" / name
     return Cell(
         name=name,
         key=run.key,
+        kind=_kind(run),
         factors=dict(factors),
         values=values | {"out": str(out)},
         out=out,
-        num_rounds=len(run.budget),
+        num_rounds=run.num_rounds,
     )
+
+
+def _kind(run: RunConfig) -> str:
+    varied = (*PLACE_KEYS, "strategy", "draw_seed", "train_seed")
+    return content_key("kind", {k: v for k, v in dump(run).items() if k not in varied})
 
 
 def run_config(cell: Cell) -> RunConfig:

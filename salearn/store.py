@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,7 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from salearn.claims import hold
+
 CHUNK = 1 << 20
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def canonical(value: Any) -> str:
@@ -100,7 +104,7 @@ def write_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def append_line(path: Path, value: Any) -> None:
-    """Append one JSON line and flush it to disk; a torn last line is cut off first."""
+    """Append one JSON line and flush it to disk; a torn or garbled last line is cut off first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -114,19 +118,38 @@ def _cut_torn_line(handle: Any) -> None:
     size = handle.seek(0, os.SEEK_END)
     if size == 0:
         return
-    handle.seek(0)
-    end = handle.read().rfind(b"\n") + 1
-    if end != size:
-        handle.truncate(end)
+    tail = _tail(handle, size)
+    kept = size - len(tail) + len(_whole(tail))
+    if kept != size:
+        handle.truncate(kept)
     handle.seek(0, os.SEEK_END)
 
 
+def _tail(handle: Any, size: int) -> bytes:
+    """The last bytes of a file, from the start of a line: at least one whole line if there is."""
+    length = 4096
+    while True:
+        handle.seek(max(0, size - length))
+        text: bytes = handle.read()
+        if length >= size:
+            return text
+        if text.count(b"\n") >= 3:  # begins within a line; two more are whole
+            return text[text.find(b"\n") + 1 :]
+        length *= 4
+
+
+def _whole(text: bytes) -> bytes:
+    """The text up to its last complete line; one of zero bytes is what a power cut may leave."""
+    text = text[: text.rfind(b"\n") + 1]
+    start = text[:-1].rfind(b"\n") + 1
+    return text[:start] if b"\0" in text[start:] else text
+
+
 def read_lines(path: Path) -> list[Any]:
-    """All complete JSON lines; a torn last line (the writer was killed) is left out."""
+    """All complete JSON lines; a torn or garbled last line (the writer was killed) is left out."""
     if not path.exists():
         return []
-    text = path.read_bytes()
-    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+    return [json.loads(line) for line in _whole(path.read_bytes()).splitlines()]
 
 
 @dataclass(frozen=True)
@@ -134,7 +157,9 @@ class Store:
     """Expensive results by kind and content key, shared by every process that names the folder.
 
     An entry is a folder; it exists in full or not at all. A lock beside it lets one process make
-    it while others wait; the lock dies with its process, so a killed maker blocks nobody.
+    it while others wait; the lock dies with its process, so a killed maker blocks nobody. Where
+    the file system has no `flock`, or a file CLAIMS lies in the root (for network mounts whose
+    `flock` ends at the machine), claims with beats take its place: `salearn.claims`.
     """
 
     root: Path
@@ -170,8 +195,22 @@ class Store:
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f".{key}.lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            if not (self.root / "CLAIMS").exists() and _locked(handle):
+                yield
+                return
+        with hold(folder / ".claims", key):
             yield
+
+
+def _locked(handle: Any) -> bool:
+    """Wait for the lock; False where the file system has none."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise
+    return True
 
 
 def _drop_private(folder: Path) -> None:

@@ -34,14 +34,27 @@ def sweep(
     study: Config,
     changes: Changes = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would run, and stop.")] = False,
+    backend: Annotated[str | None, typer.Option(help="ray, serial or slurm.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, or auto.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(help="Only the cell of this key.")] = None,
+    submit: Annotated[
+        bool, typer.Option("--submit/--write-only", help="Slurm: hand the arrays to sbatch.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run the cells of a study that are not done, spread by Ray Tune."""
+    """Run the cells of a study that are not done. Several sweeps at once share them."""
     from loops.study import load_study
-    from loops.sweep import plan, sweep
+    from loops.sweep import plan, queue, sweep
 
-    loaded = load_study(study, changes or ())
-    result = plan(loaded) if dry_run else sweep(loaded)
+    named = {"backend": backend, "address": address}
+    given = [f"study.{key}={value}" for key, value in named.items() if value is not None]
+    loaded = load_study(study, [*(changes or ()), *given])
+    if dry_run:
+        result = plan(loaded)
+    elif loaded.settings.backend == "slurm":
+        result = queue(loaded, submit)
+    else:
+        result = sweep(loaded, only=cell or ())
     if as_json:
         print_json(result)
     else:
@@ -50,24 +63,39 @@ def sweep(
         raise typer.Exit(1)
 
 
-def status(study: Path, as_json: Json = False) -> None:
-    """How far the cells of a study folder are: done, failed with cause, unfinished."""
-    from loops.sweep import study_status
+def status(
+    study: Path,
+    watch: Annotated[bool, typer.Option("--watch", help="A full-screen table, live.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How far the cells of a study folder are: done, running, failed with cause, time left."""
+    from loops.standing import study_status
+    from loops.watch import headline
+    from loops.watch import watch as show
 
-    result = study_status(study)
+    result = show(study) if watch else study_status(study)
     if as_json:
         print_json(result)
-    else:
-        for row in result["cells"]:
-            cause = f"  {row['error']}" if row["error"] else ""
-            print(f"{row['status']:<11}{row['rounds']} rounds  {row['folder']}{cause}")
+        return
+    for row in result["cells"]:
+        cause = f"  {row['error']}" if row["error"] else ""
+        print(f"{row['status']:<12}{row['rounds']} rounds  {row['folder']}{cause}")
+    print(headline(result))
 
 
 def _say_study(result: dict[str, Any]) -> None:
+    from loops.expected import sentence
+
     for row in result["results"]:
         factors = ", ".join(f"{k}={v}" for k, v in row["factors"].items())
         cause = f"  {row['error']}" if row["error"] else ""
         print(f"{row['status']:<11}{factors}{cause}")
     counts = ", ".join(f"{key} {result[key]}" for key in ("cells", "ran", "skipped", "failed"))
     print(f"{result['study']}: {counts}")
+    if "slurm" in result:
+        print("\n".join(f"sbatch {script}" for script in result["slurm"]["scripts"]))
+        return
+    if "expected" in result:
+        print(sentence(result["expected"]))
+        return
     print(f"curves while it trained: tensorboard --logdir {result['study']}/cells")

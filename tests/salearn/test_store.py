@@ -37,6 +37,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
+def test_a_garbled_last_line_is_left_out_and_cut_by_the_next_append(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_line(path, {"a": 1})
+    with path.open("ab") as handle:
+        handle.write(b"\0\0\0\n")  # what a power cut may leave
+    assert read_lines(path) == [{"a": 1}]
+    append_line(path, {"b": 2})
+    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n'
+
+
 def test_a_torn_last_line_is_left_out_and_cut_by_the_next_append(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     append_line(path, {"n": 1})
@@ -138,3 +148,30 @@ def test_two_processes_that_want_one_entry_make_it_once(tmp_path: Path) -> None:
 def test_the_hash_of_a_file_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
     assert file_hash(tmp_path / "f").startswith("ba7816bf8f01cfea")
+
+
+def test_without_flock_claims_keep_makers_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    made = []
+
+    def make(work: Path) -> None:
+        made.append(work)
+        time.sleep(0.05)
+        (work / "value").write_text("x")
+
+    (tmp_path / "marked").mkdir()
+    (tmp_path / "marked" / "CLAIMS").touch()
+    monkeypatch.setattr("salearn.claims.WAIT_SECONDS", 0.02)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: Store(tmp_path / "marked").get("kind", "k", make), range(4)))
+    assert len(made) == 1
+
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("salearn.store.fcntl.flock", refuse)
+    assert (Store(tmp_path / "none").get("kind", "k", make) / "value").read_text() == "x"
+    assert len(made) == 2
