@@ -21,6 +21,7 @@ from salearn.store import Store, content_key, file_hash, write_json
 KIND = "volumes"
 CODE_VERSION = 1  # raise it when the arrays that come out change
 IMAGE, META = "image.npy", "meta.json"
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 _hashes: dict[tuple[str, int, int], str] = {}
 
@@ -37,6 +38,8 @@ class Recipe:
         percentiles: lower and upper, 0..100.
         window: lower and upper intensity.
         foreground: statistics over non-zero voxels only; zero voxels (cut-away background) stay 0.
+        color: of images with three channels: "stored" keeps them, "gray" makes one (0.299 R +
+            0.587 G + 0.114 B, ITU-R BT.601). A gray picture in a colour file has one anyway.
     """
 
     kind: Literal["zscore", "percentile", "window", "none"] = "zscore"
@@ -44,6 +47,7 @@ class Recipe:
     percentiles: tuple[float, float] = (0.5, 99.5)
     window: tuple[float, float] | None = None
     foreground: bool = False
+    color: Literal["stored", "gray"] = "stored"
 
     def __post_init__(self) -> None:
         low, high = self.percentiles
@@ -57,8 +61,10 @@ class Recipe:
 
 def normalise(
     image: Float32[np.ndarray, "channel x y z"], recipe: Recipe
-) -> Float32[np.ndarray, "channel x y z"]:
+) -> Float32[np.ndarray, "_channel x y z"]:
     """The image under a recipe; a channel without contrast becomes 0."""
+    if recipe.color == "gray" and len(image) == 3:
+        image = np.tensordot(LUMA, image, axes=1)[None]
     if recipe.kind == "none":
         return image.astype(np.float32)
     return np.stack([_normalise_channel(channel, recipe) for channel in image])

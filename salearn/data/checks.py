@@ -13,7 +13,8 @@ import numpy as np
 from salearn.cases import Case, CaseId
 from salearn.data.formats import survey
 from salearn.data.nifti import Decoded, Geometry, decode, require_same_grid
-from salearn.data.source import Dataset, DataSource, Defect, DefectError
+from salearn.data.pictures import lossy
+from salearn.data.source import PICTURES, Dataset, DataSource, Defect, DefectError
 from salearn.data.volumes import (
     require_finite,
     single_channel,
@@ -82,7 +83,7 @@ def check(source: DataSource, progress: Callable[[int, int], None] | None = None
     NaN or Inf, a constant image, unknown label values, float masks with broken values, the same
     image under two ids (it could be in training and in test), wrong keys, a mask without image.
     Warnings: float masks with whole numbers, a constant channel among others, an empty mask, a
-    class that no mask has.
+    class that no mask has, cases with different numbers of channels, masks stored as JPEG.
 
     Args:
         progress: called with cases done and all cases.
@@ -101,6 +102,7 @@ def check(source: DataSource, progress: Callable[[int, int], None] | None = None
         if progress is not None:
             progress(done, len(dataset.cases))
     work.missing_classes(rows)
+    work.channels(rows)
     return Report(cases=tuple(rows), errors=tuple(work.errors), warnings=tuple(work.warnings))
 
 
@@ -140,6 +142,14 @@ class _Check:
             if name not in found:
                 problem = f"class '{name}' occurs in none of the {masked} masks"
                 self._warn("", self.dataset.root, problem, "check the declared classes")
+
+    def channels(self, rows: Sequence[CaseRow]) -> None:
+        """Pictures in gray and in colour side by side cannot be trained on together as they are."""
+        counts = sorted({row.channels for row in rows if row.channels})
+        if len(counts) > 1:
+            problem = f"cases have {' and '.join(map(str, counts))} channels"
+            remedy = "set data.recipe.color=gray, or mend the files"
+            self._warn("", self.dataset.root, problem, remedy)
 
     def _images(self, case: Case, parts: Sequence[tuple[Path, Decoded]]) -> None:
         first = parts[0][1].geometry if parts else None
@@ -188,6 +198,9 @@ class _Check:
         elif not decoded.integer:
             remedy = "store masks as uint8; whole numbers in a float file are read all the same"
             self._warn(case, path, "the mask is stored as floating point", remedy)
+        elif lossy(path):
+            remedy = "store masks as PNG; only their values happen to be clean here"
+            self._warn(case, path, "the mask is stored as JPEG", remedy)
         if not mask.any():
             self._warn(case, path, "the mask is empty", "check that this is meant")
         named = zip(dataset.classes, dataset.values, strict=True)
@@ -207,7 +220,8 @@ class _Check:
 
 def render(report: Report) -> str:
     """The report as plain text: a line per case, then errors and warnings with what to do."""
-    head = ("case", "shape", "spacing mm", "axes", "classes", "patient")
+    flat = any(path.lower().endswith(PICTURES) for row in report.cases for path in row.files[:1])
+    head = ("case", "shape", f"spacing {'px' if flat else 'mm'}", "axes", "classes", "patient")
     rows = [head, *(_cells(row) for row in report.cases)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -11,6 +11,7 @@ from salearn.cases import Case, CaseId
 from salearn.data.formats_folder import list_folder
 from salearn.data.formats_msd import list_msd
 from salearn.data.formats_nnunet import list_nnunet
+from salearn.data.references import read_kinds
 from salearn.data.source import (
     DATASET_JSON,
     Dataset,
@@ -20,7 +21,7 @@ from salearn.data.source import (
     Listing,
     bad_id,
     defect_error,
-    is_volume,
+    is_image,
     read_json,
     stem,
 )
@@ -76,6 +77,7 @@ def survey(source: DataSource) -> tuple[Dataset, list[Defect]]:
         masks=masks,
         format=kind,
         ignore=listing.ignore,
+        reference_kinds=read_kinds(root, masks, source.reference_kind, listing),
     )
     return dataset, listing.defects
 
@@ -112,7 +114,7 @@ def _add_images_un(root: Path, listing: Listing) -> None:
     """imagesUn may hold files that the datalist does not name."""
     listed = {image.resolve() for entry in listing.entries for image in entry.images}
     for path in sorted((root / "imagesUn").glob("*")):
-        if is_volume(path) and path.resolve() not in listed:
+        if is_image(path) and path.resolve() not in listed:
             listing.entries.append(Entry(images=(path,)))
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from salearn.data.source import DataSource, Entry, Listing, defect_error, is_volume, stem
+from salearn.data.source import DataSource, Entry, Listing, defect_error, is_image, stem
 
-DEFAULT_IMAGES = ("images/*.nii*", "*.nii*")
-DEFAULT_MASKS = ("masks/{case}.nii.gz", "labels/{case}.nii.gz", "masks/{case}.nii")
+DEFAULT_IMAGES = ("images/*.nii*", "*.nii*", "images/*", "*")  # the last two: pictures
+DEFAULT_MASKS = (
+    "masks/{case}.nii.gz", "labels/{case}.nii.gz", "masks/{case}.nii",
+    "masks/{case}.png", "labels/{case}.png",
+)  # fmt: skip
 
 
 def list_folder(source: DataSource, root: Path) -> Listing:
@@ -26,7 +29,8 @@ def list_folder(source: DataSource, root: Path) -> Listing:
             "set data.images (and data.masks) to patterns such as images/*.nii.gz and "
             "masks/{case}.nii.gz, or put a dataset.json there"
         )
-        raise defect_error("", root, f"no dataset.json, and no NIfTI file fits '{images}'", remedy)
+        problem = f"no dataset.json, and no NIfTI, PNG or JPEG file fits '{images}'"
+        raise defect_error("", root, problem, remedy)
     mask_of = _find(root, masks, listing) if masks else {}
     for case, path in found.items():
         listing.entries.append(Entry(images=(path,), mask=mask_of.pop(case, None), id=case))
@@ -38,13 +42,13 @@ def list_folder(source: DataSource, root: Path) -> Listing:
 
 def _first(root: Path, patterns: tuple[str, ...]) -> str | None:
     """The first pattern that any file fits."""
-    return next((pattern for pattern in patterns if _matches(root, pattern)), None)
+    return next((pattern for pattern in patterns if matches(root, pattern)), None)
 
 
 def _find(root: Path, pattern: str, listing: Listing) -> dict[str, Path]:
     """Case -> file; two files for one case are a defect."""
     found: dict[str, Path] = {}
-    for case, path in _matches(root, pattern):
+    for case, path in matches(root, pattern):
         if case in found:
             problem = f"'{pattern}' gives the case a second file beside {found[case]}"
             listing.flaw(case, path, problem, "make the pattern narrower, with {case} in it")
@@ -52,10 +56,10 @@ def _find(root: Path, pattern: str, listing: Listing) -> dict[str, Path]:
     return found
 
 
-def _matches(root: Path, pattern: str) -> list[tuple[str, Path]]:
+def matches(root: Path, pattern: str) -> list[tuple[str, Path]]:
     """Case and file for a glob (case = file name), or for a pattern with {case}."""
     before, mark, after = pattern.partition("{case}")
-    paths = sorted(path for path in root.glob(pattern.replace("{case}", "*")) if is_volume(path))
+    paths = sorted(path for path in root.glob(pattern.replace("{case}", "*")) if is_image(path))
     if not mark:
         return [(stem(path), path) for path in paths]
     shape = re.compile(_regex(before) + "([^/]+)" + _regex(after))

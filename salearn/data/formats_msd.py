@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from salearn.data.source import ENDINGS, DataSource, Entry, Listing, read_classes, read_json, stem
+from salearn.data.source import (
+    ENDINGS,
+    PICTURES,
+    DataSource,
+    Entry,
+    Listing,
+    read_classes,
+    read_json,
+    stem,
+)
 from salearn.settings import nearest
 
 ENTRY_KEYS = ("image", "label", "patient", "id", "fold")
@@ -55,7 +64,9 @@ def _check_lists(content: Mapping[str, Any], path: Path, listing: Listing) -> No
 def _looks_like_cases(value: Any) -> bool:
     items = value if isinstance(value, list) else []
     return any(
-        "image" in item if isinstance(item, Mapping) else str(item).lower().endswith(ENDINGS)
+        "image" in item
+        if isinstance(item, Mapping)
+        else str(item).lower().endswith((*ENDINGS, *PICTURES))
         for item in items
     )
 

@@ -1,4 +1,7 @@
-"""nnU-Net raw v2: imagesTr/case_0000.nii.gz per channel, labelsTr/case.nii.gz, dataset.json."""
+"""nnU-Net raw v2: imagesTr/case_0000.nii.gz per channel, labelsTr/case.nii.gz, dataset.json.
+
+With file_ending .png one file case_0000.png may hold all three channels (its natural images).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Any
 
 from salearn.data.source import (
     ENDINGS,
+    LOSSY,
+    PICTURES,
     DataSource,
     Entry,
     Listing,
@@ -32,8 +37,9 @@ def list_nnunet(source: DataSource, path: Path) -> Listing:
     """
     content, root = read_json(path), path.parent
     ending = str(content.get("file_ending", ENDINGS[0]))
-    if ending not in ENDINGS:
-        remedy = f"convert the files to one of {', '.join(ENDINGS)}"
+    known = tuple(e for e in (*ENDINGS, *PICTURES) if e not in LOSSY)  # masks share the ending
+    if ending not in known:
+        remedy = f"convert the files to one of {', '.join(known)}"
         raise defect_error("", path, f"file_ending is '{ending}'", remedy)
     listing = Listing(name=root.name, classes={})
     if source.classes is None:
@@ -44,8 +50,9 @@ def list_nnunet(source: DataSource, path: Path) -> Listing:
         for case, found in sorted(_by_case(root / folder, ending, listing).items()):
             mask = root / "labelsTr" / f"{case}{ending}"
             masked = folder == "imagesTr" and mask.exists()
-            if _complete(case, found, num_channels, root / folder, ending, listing):
-                images = tuple(found[channel] for channel in range(num_channels))
+            files = 1 if ending in PICTURES and len(found) == 1 else num_channels
+            if _complete(case, found, files, root / folder, ending, listing):
+                images = tuple(found[channel] for channel in range(files))
                 entry = Entry(images=images, mask=mask if masked else None, id=case)
                 listing.entries.append(entry)
     _stray_masks(root, ending, listing)

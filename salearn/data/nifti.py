@@ -16,7 +16,7 @@ from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 
-from salearn.data.source import ENDINGS, defect_error
+from salearn.data.source import ENDINGS, defect_error, is_picture
 from salearn.store import atomic
 
 RAS = orientations.axcodes2ornt(("R", "A", "S"))
@@ -100,11 +100,15 @@ class Decoded:
 
 
 def decode(path: Path, case: str) -> Decoded:
-    """Read one file and turn it to RAS.
+    """Read one file (NIfTI; PNG and JPEG by salearn.data.pictures) and turn it to RAS.
 
     Raises:
         DataError: missing, not NIfTI, truncated, not 3-D or 4-D, or with an unusable affine.
     """
+    if is_picture(path):
+        from salearn.data.pictures import decode_picture
+
+        return decode_picture(path, case)
     image = _load(path, case)
     integer = image.get_data_dtype().kind in "iub" and _unscaled(image)
     array = _voxels(image, path, case, integer)
@@ -118,14 +122,39 @@ def decode(path: Path, case: str) -> Decoded:
     return Decoded(array=turned, geometry=geometry, integer=integer)
 
 
+def read_geometry(path: Path, case: str) -> tuple[Geometry, int]:
+    """The grid of a file and how many volumes it holds, from its header alone.
+
+    Raises:
+        DataError: missing, not NIfTI, or not 3-D or 4-D.
+    """
+    if is_picture(path):
+        from salearn.data.pictures import read_picture_geometry
+
+        return read_picture_geometry(path, case)
+    image = _load(path, case)
+    shape = [int(size) for size in image.shape]
+    if len(shape) not in (3, 4):
+        problem = f"has shape {tuple(shape)}"
+        raise defect_error(case, path, problem, "give a volume x y z, or x y z phase")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    geometry = Geometry(shape=(shape[0], shape[1], shape[2]), affine=affine, header=_header(image))
+    return geometry, shape[3] if len(shape) == 4 else 1
+
+
 def encode(path: Path, array: Shaped[np.ndarray, "x y z"], geometry: Geometry) -> None:
     """Write an array in RAS to the original grid, axes and affine of `geometry`, atomically.
 
     Raises:
-        ValueError: the array has another shape than the grid, or the path is not NIfTI.
+        ValueError: the array has another shape than the grid, or the path has another ending.
     """
     if array.shape != geometry.ras_shape:
         raise ValueError(f"{path}: array {array.shape} does not fit the grid {geometry.ras_shape}")
+    if is_picture(path):
+        from salearn.data.pictures import encode_picture
+
+        encode_picture(path, array)
+        return
     if not path.name.endswith(ENDINGS):
         raise ValueError(f"{path}: results are written as {' or '.join(ENDINGS)}")
     back = orientations.ornt_transform(RAS, geometry.to_ras)
@@ -135,11 +164,11 @@ def encode(path: Path, array: Shaped[np.ndarray, "x y z"], geometry: Geometry) -
 
 def write_image(
     path: Path,
-    array: Shaped[np.ndarray, "x y z"],
+    array: Shaped[np.ndarray, "x y z *phase"],
     affine: Float64[np.ndarray, "4 4"],
     header: bytes = b"",
 ) -> None:
-    """Write a NIfTI file atomically; equal arguments give equal bytes."""
+    """Write a NIfTI file (a fourth axis = phases) atomically; equal arguments give equal bytes."""
     second = len(header) == NIFTI2_HEADER
     kind = nib.Nifti2Image if second else nib.Nifti1Image
     old = kind.header_class(header, check=False) if header else None

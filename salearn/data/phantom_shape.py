@@ -139,16 +139,18 @@ def _blob(
 
 
 def smooth_field(
-    shape: tuple[int, ...], scale: float, rng: np.random.Generator
+    shape: tuple[int, ...], scale: float | tuple[float, ...], rng: np.random.Generator
 ) -> Float32[np.ndarray, "x y z"]:
     """A random field with mean 0 and standard deviation 1, smooth over `scale` voxels.
 
-    White noise on knots `scale` apart, spread by a Gaussian along one axis after the other.
+    White noise on knots `scale` apart (one number, or one for each axis), spread by a Gaussian
+    along one axis after the other.
     """
-    knots = [int(np.ceil(n / scale)) + 3 for n in shape]
+    scales = scale if isinstance(scale, tuple) else (scale,) * len(shape)
+    knots = [int(np.ceil(n / apart)) + 3 for n, apart in zip(shape, scales, strict=True)]
     field = rng.standard_normal(knots).astype(np.float32)
-    for n, count in zip(shape, knots, strict=True):
-        gap = np.arange(n)[:, None] / scale - (np.arange(count)[None] - 1)
+    for n, count, apart in zip(shape, knots, scales, strict=True):
+        gap = np.arange(n)[:, None] / apart - (np.arange(count)[None] - 1)
         kernel = np.exp(-0.5 * (gap / 0.6) ** 2).astype(np.float32)
         field = np.tensordot(field, kernel, axes=(0, 1))  # the axis done goes to the back
     field -= field.mean()

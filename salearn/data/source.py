@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from salearn.cases import SLICE_MARK, Case, CaseId
 from salearn.errors import ConfigError, DataError
@@ -15,7 +15,13 @@ from salearn.settings import settings
 
 DATASET_JSON = "dataset.json"
 ENDINGS = (".nii.gz", ".nii")  # longest first
+LOSSY = (".jpg", ".jpeg")
+PICTURES = (".png", *LOSSY)
 Format = Literal["auto", "msd", "nnunet", "folder"]
+ReferenceKind = Literal[
+    "manual_mask", "box", "box_to_ellipse", "sam_from_box", "polygon", "propagated", "exact"
+]
+KINDS: tuple[ReferenceKind, ...] = get_args(ReferenceKind)
 
 
 @settings
@@ -34,6 +40,9 @@ class DataSource:
             `patients.csv` (columns case, patient) beside the data is used if it is there.
         include_test: read a datalist's "test" list (nnU-Net: imagesTs) as cases without a mask.
             Off by default: those are the hold-out of a public challenge, not data to train on.
+        reference_kind: what the masks are: drawn, made from boxes, propagated along phases, or the
+            exact truth of a phantom. It is recorded, and kinds
+            are never mixed in one table (see salearn.data.references).
     """
 
     root: str | None = None
@@ -43,6 +52,7 @@ class DataSource:
     classes: dict[str, int] | None = None
     patient: str | None = None
     include_test: bool = False
+    reference_kind: ReferenceKind = "manual_mask"
 
     def __post_init__(self) -> None:
         for key in ("images", "masks"):
@@ -104,6 +114,7 @@ class Dataset:
         cases: sorted by id.
         masks: path of each case's mask; a case without one is not a key.
         ignore: value in the mask files that means "not annotated" (nnU-Net's ignore label).
+        reference_kinds: what each mask is, see `DataSource.reference_kind`.
     """
 
     name: str
@@ -114,6 +125,12 @@ class Dataset:
     masks: Mapping[CaseId, Path]
     format: str
     ignore: int | None = None
+    reference_kinds: Mapping[CaseId, str] = field(default_factory=dict)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the cases are pictures (PNG, JPEG): no third axis, lengths in pixels."""
+        return bool(self.cases) and all(is_picture(p) for case in self.cases for p in case.images)
 
     @property
     def values_allowed(self) -> tuple[int, ...]:
@@ -147,7 +164,7 @@ class Listing:
 
 
 def stem(path: Path) -> str:
-    """File name without .nii.gz or .nii (or without its last ending)."""
+    """File name without .nii.gz or .nii (or without its last ending, as .png)."""
     for ending in ENDINGS:
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
@@ -157,6 +174,16 @@ def stem(path: Path) -> str:
 def is_volume(path: Path) -> bool:
     """A visible NIfTI file name; archives made on a Mac carry hidden '._name' twins."""
     return not path.name.startswith(".") and path.name.lower().endswith(ENDINGS)
+
+
+def is_picture(path: Path) -> bool:
+    """A visible PNG or JPEG file name."""
+    return not path.name.startswith(".") and path.name.lower().endswith(PICTURES)
+
+
+def is_image(path: Path) -> bool:
+    """A file that can be an image or a mask: NIfTI, PNG or JPEG."""
+    return is_volume(path) or is_picture(path)
 
 
 def bad_id(name: str) -> bool:

@@ -115,6 +115,8 @@ def make_split(dataset: Dataset, settings: SplitSettings) -> Split:
         unused=unused,
     )
     _refuse(dataset, split, owner)
+    if not isinstance(settings.test, tuple | str):
+        _refuse_unmasked(dataset, split)
     return split
 
 
@@ -141,7 +143,7 @@ def _take(
         return _listed(dataset, ids, part)
     count = wanted
     if isinstance(wanted, float):
-        count = max(1, round(wanted * len(dataset.masks))) if wanted > 0 else 0
+        count = max(1, round(wanted * len(dataset.masks))) if wanted > 0 and dataset.masks else 0
     chosen: list[CaseId] = []
     for name in sorted(groups, key=lambda group: _rank(seed, group)):
         masked = [case for case in groups[name] if case in dataset.masks]
@@ -204,10 +206,25 @@ def _refuse(dataset: Dataset, split: Split, owner: Mapping[CaseId, str]) -> None
             where = "; ".join(f"{part}: {', '.join(cases)}" for part, cases in found.items())
             remedy = "list all cases of a patient in one part"
             raise ConfigError(f"split: {name} would be in {len(found)} parts ({where}); {remedy}")
-    if len(split.pool) == len(split.unmasked):
+    if not split.pool:
+        raise ConfigError(
+            "split: no case is left in the pool; ask for fewer in test and validation"
+        )
+
+
+def _refuse_unmasked(dataset: Dataset, split: Split) -> None:
+    """Masks were there, and drawing took them all; whoever lists the test cases means it.
+
+    A pool without masks is for people to annotate.
+
+    Raises:
+        ConfigError: with the numbers.
+    """
+    if dataset.masks and len(split.pool) == len(split.unmasked):
         raise ConfigError(
             f"split: no case with a mask is left in the pool: {len(dataset.masks)} have one, "
-            f"{len(split.test)} are in test, {len(split.validation)} in validation; ask for fewer"
+            f"{len(split.test)} are in test, {len(split.validation)} in validation; ask for fewer, "
+            "or list the test cases by name if people shall annotate the others"
         )
 
 

@@ -11,9 +11,9 @@ from jaxtyping import Float32, Float64, Shaped, UInt8
 
 from salearn.cases import IGNORE, Case
 from salearn.data.nifti import Decoded, Geometry, decode, encode, require_same_grid
-from salearn.data.source import DefectError, defect_error
+from salearn.data.source import LOSSY, DefectError, defect_error, is_picture
 
-__all__ = ["Geometry", "Volume", "read_mask", "read_volume", "write_labels"]
+__all__ = ["Geometry", "Volume", "read_mask", "read_volume", "result_name", "write_labels"]
 
 SHOWN = 8  # values listed in a message
 
@@ -120,6 +120,11 @@ def write_labels(
     encode(path, table[labels], geometry)
 
 
+def result_name(case: Case) -> str:
+    """File name of a result on the case's grid: PNG for a picture, else compressed NIfTI."""
+    return f"{case.id}.png" if is_picture(case.images[0]) else f"{case.id}.nii.gz"
+
+
 def require_finite(part: Decoded, path: Path, case: str) -> None:
     """Refuse NaN and infinite voxels.
 
@@ -160,4 +165,7 @@ def unknown_values(
     shown = ", ".join(f"{value:g}" for value in strange[:SHOWN])
     more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
     problem = f"unknown label values {shown}{more}; declared are 0 and {list(values)}"
-    return defect_error(case, path, problem, "mend the mask, or declare the class (data.classes)")
+    remedy = "mend the mask, or declare the class (data.classes)"
+    if path.name.lower().endswith(LOSSY):
+        remedy = "JPEG smears values: save masks as PNG"
+    return defect_error(case, path, problem, remedy)
