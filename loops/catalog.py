@@ -22,6 +22,7 @@ def catalog(kind: str) -> Rows:
         "arms": _arms,
         "backbones": _backbones,
         "datasets": _datasets,
+        "filters": _filters,
     }
     if kind not in kinds:
         raise ConfigError(f"list: unknown kind '{kind}': {nearest(kind, kinds)}")
@@ -40,17 +41,26 @@ def _hosts() -> Rows:
     return HOSTS.describe()
 
 
-def _arms() -> Rows:
-    from salearn.models.lora import TARGETS
+def _filters() -> Rows:
+    from salearn.motion.filters import FILTERS
 
-    return [
-        {"name": name, "summary": f"LoRA on {pattern}", "source": "lora.targets"}
-        for name, pattern in TARGETS.items()
-    ]
+    source = "filters of `salearn itv`; component and soft forms are reconstructions"
+    return [{"name": name, "summary": words, "source": source} for name, words in FILTERS.items()]
+
+
+def _arms() -> Rows:
+    from salearn.models.arms.registry import ARMS
+
+    return ARMS.describe()
 
 
 def _backbones() -> Rows:
     return [
+        {
+            "name": "mini",
+            "summary": "a small SAM3 pretrained on generated scenes, in the package",
+            "source": "sam.weights",
+        },
         {
             "name": "tiny",
             "summary": "SAM3's architecture at CPU size, random",

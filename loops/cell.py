@@ -14,15 +14,22 @@ from typing import Any
 
 import yaml
 
+from loops.annotation.people import People
 from loops.config import RunConfig
+from loops.guards import guards_of
 from loops.inner import Inner
 from loops.look import LOOK
 from loops.outer import run
 from loops.overlays import folder_of
+from loops.pictures import length_unit, refuse_pictures
+from loops.pointers import write_pointers
+from loops.presets import all_differences, differences, sentence
 from loops.progress import Progress
+from loops.replays import refuse_other_split
 from loops.sinks.fan import Sinks
+from loops.task import check_host
 from loops.workbench import Workbench
-from salearn.budget import Schedule, totals
+from salearn.budget import Schedule
 from salearn.errors import ConfigError
 from salearn.settings import dump
 from salearn.store import read_json, read_lines, write_json, write_text
@@ -38,36 +45,61 @@ def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, A
 
     Returns:
         {"out", "key", "rounds", "ran", "final": last round's metrics}.
+
+    Raises:
+        WaitingError: the next round needs masks of people (`salearn query`, `salearn annotate`).
     """
     progress = progress or Progress()
     set_threads(config.threads)
     out = Path(config.out)
-    with _claimed(out), Sinks(config.sinks, progress.say) as sinks:
+    with claimed(out), Sinks(config.sinks, progress.say) as sinks:
         bench = Workbench(config, progress)
-        _describe(bench)
+        refuse_pictures(config, bench.dataset)
+        describe(bench)
+        if config.preset is not None:
+            progress.say(sentence(config.preset, differences(dump(config), config.preset)))
         sinks.describe(read_json(out / "run.json"), out)
-        pool = bench.pool()
-        schedule = Schedule.of_totals(totals(config.budget, len(pool.unlabeled)))
+        refuse_starved_host(bench)
         done = len(bench.finished_rounds())
         rounds = run(
-            strategy=config.build_strategy(),
+            strategy=config.build_strategy(bench.patients),
             inner=Inner(bench),
             oracle=bench.oracle,
-            pool=pool,
-            schedule=schedule,
+            pool=bench.whole_pool(),
+            schedule=Schedule.of_totals(budgets(bench)),
             log=bench.log,
             seed=config.draw_seed,
+            rounds=People(bench),
         )
         record: dict[str, Any] = {}
         for record in rounds:
             _show(bench, sinks, record)
             if record["round"] >= done:
                 progress.say(_sentence(record))
-    total = len(schedule.per_round)
+    total = record["round"] + 1
     return {
         "out": str(out), "key": config.key, "rounds": total, "ran": total - done,
         "final": record["metrics"],
     }  # fmt: skip
+
+
+def budgets(bench: Workbench) -> tuple[int, ...]:
+    """Totals of the run; shares are of the units with a mask file, or of all if none has one."""
+    units = bench.pool().unlabeled or bench.whole_pool().unlabeled
+    return bench.config.totals(len(units))
+
+
+def refuse_starved_host(bench: Workbench) -> None:
+    """Refuse, before anything is trained, a host that some round leaves without what it needs.
+
+    Raises:
+        ConfigError: the last round leaves no case unlabeled, or the first labels too few.
+    """
+    config, totals = bench.config, budgets(bench)
+    # Slices and patches may come from one case or many: how many is known once they are chosen.
+    first = totals[0] if config.unit == "volume" else config.student.batch
+    left = len(bench.whole_pool().unlabeled) - totals[-1]
+    check_host(config.build_host(), config.student, first, max(left, 0))
 
 
 def _show(bench: Workbench, sinks: Sinks, record: dict[str, Any]) -> None:
@@ -100,7 +132,7 @@ def set_threads(threads: int) -> None:
 
 
 @contextmanager
-def _claimed(out: Path) -> Iterator[None]:
+def claimed(out: Path) -> Iterator[None]:
     """Hold the run folder; a second process on it is refused, a dead one blocks nobody."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as handle:
@@ -113,7 +145,7 @@ def _claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def _describe(bench: Workbench) -> None:
+def describe(bench: Workbench) -> None:
     """Write config.yaml, run.json and split.json, or refuse a folder of another run."""
     config, out = bench.config, bench.out
     path = out / "run.json"
@@ -124,9 +156,11 @@ def _describe(bench: Workbench) -> None:
         )
     hashes = {case: bench.key(case) for case in bench.cases}
     split = bench.split.record(bench.dataset, hashes)
+    refuse_other_split(config.strategy.get("hashes") or {}, split)
     _same_split(out / "split.json", split)
     write_json(path, _run_record(bench, split))
     write_text(out / "config.yaml", yaml.safe_dump(dump(config), sort_keys=False))
+    write_pointers(bench)
 
 
 def _same_split(path: Path, split: dict[str, Any]) -> None:
@@ -144,18 +178,23 @@ def _run_record(bench: Workbench, split: dict[str, Any]) -> dict[str, Any]:
         "key": config.key,
         "factors": {
             "dataset": bench.dataset.name,
-            "strategy": config.strategy["name"],
+            "strategy": config.strategy_name,
             "learner": config.learner_name,
             "draw_seed": config.draw_seed,
             "train_seed": config.train_seed,
         },
-        "budget": list(totals(config.budget, len(bench.pool().unlabeled))),
+        "budget": list(budgets(bench)),
         "unit": config.unit,
         "classes": list(bench.dataset.classes),
+        "length_unit": length_unit(bench.dataset),
+        "reference_kind": bench.reference_kind,
         "split": bench.split.counts() | {"hash": split["hash"]},
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "cost_model": dump(config.cost),
+        "preset": config.preset,
+        "preset_differences": all_differences(dump(config)) if config.sfr else {},
+        "guards": guards_of(config, bench.dataset, bench.split),
     }
 
 
@@ -173,4 +212,5 @@ def _sentence(record: dict[str, Any]) -> str:
         if row["split"] == "test" and row["class"] == "mean"
     }
     scores = ", ".join(f"{stage} {dice:.3f}" for stage, dice in means.items())
-    return f"round {record['round']}: {record['num_labeled']} labeled, test Dice {scores}"
+    told = f"test Dice {scores}" if means else "not measured: there are no test cases"
+    return f"round {record['round']}: {record['num_labeled']} labeled, {told}"

@@ -8,75 +8,57 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
+from loops.confidence import PseudoSettings
+from loops.config_parts import DataConfig, EvidenceSettings
 from loops.finetune import FinetuneSettings
-from loops.pseudo import PseudoSettings
+from loops.gate import GateSettings
+from loops.presets import with_preset
+from loops.refusals import refuse_conflicts
+from loops.replays import with_order
+from loops.selective import SelectiveSettings
+from loops.sfr_plus_settings import SfrPlusSettings
 from loops.sinks.fan import check_names
 from loops.ssl.registry import HOSTS, Host
 from loops.stitch import StitchSettings
 from loops.student import PseudoLossSettings, StudentSettings
-from salearn.budget import Schedule, totals
+from salearn.budget import Schedule, even_totals, resized, totals, with_start
+from salearn.cases import CaseId
 from salearn.config import override, read_yaml
-from salearn.data.cache import Recipe
-from salearn.data.formats import DataSource
-from salearn.data.phantoms import PhantomSettings
-from salearn.data.splits import SplitSettings
 from salearn.errors import ConfigError
 from salearn.features.embed import EmbedSettings
+from salearn.metrics.auc_levels import AucSettings
 from salearn.metrics.surface import SurfaceSettings
-from salearn.models.lora import LoraSettings
+from salearn.models.arms.registry import ARMS, Arm
 from salearn.models.sam3 import SamSettings
 from salearn.oracle import CostModel
 from salearn.settings import Field, dump, nearest, parse, settings
 from salearn.store import content_key
+from salearn.units import PatchGrid
+from strategies.constrained import Constrained, LimitSettings
 from strategies.registry import STRATEGIES, Strategy
+from strategies.start import Started, StartSettings
 
-SFR = "sfr_"
+SFR, SFR_PLUS = "sfr_", "sfr_plus_"
 # Keys that say where and how a run works, not what it computes.
-PLACE_KEYS = ("out", "store", "threads", "save_predictions", "panels", "sinks")
+PLACE_KEYS = ("preset", "out", "store", "threads", "save_predictions", "panels", "sinks")
 
 
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    """{total, size, start} as the list of totals."""
+    if not isinstance(value, dict):
+        return value
+    strange = sorted(set(value) - {"total", "size", "start"})
+    if strange or not {"total", "size"} <= set(value):
+        raise ConfigError(f"budget: write [2, 4, 8] or {{total, size, start}}, got {value}")
+    return even_totals(**value)
+
+
 Named = Annotated[dict[str, Any], BeforeValidator(_named)]
-
-
-@settings
-class DataConfig(DataSource):
-    """Which data set, how it is normalised and split. No root = phantoms are made.
-
-    Attributes:
-        axis: slice axis (0, 1, 2 = x, y, z of the RAS image), for stitching and slice units.
-        prompts: text prompt of a class, where it is not the class name itself.
-    """
-
-    recipe: Recipe = Recipe()
-    split: SplitSettings = SplitSettings()
-    phantom: PhantomSettings = PhantomSettings()
-    phantom_cases: int = 40
-    axis: Literal[0, 1, 2] = 2
-    prompts: dict[str, str] = Field(default_factory=dict)
-
-
-@settings
-class EvidenceSettings:
-    """What strategies see of the models.
-
-    Attributes:
-        stage: whose predictions; the EMA teacher is the steadier one.
-        views: predictions that are averaged: the image itself, then views of changed intensity.
-        jitter: largest change of gain and offset of a view, in standard deviations.
-        pooling: slices of a volume vector are weighted by predicted foreground once something is
-            trained, or always alike ("uniform").
-        bank: .npy file of embeddings that stand for the pre-training data (gap mode "bank").
-    """
-
-    stage: Literal["student", "teacher"] = "teacher"
-    views: int = Field(default=2, ge=1)
-    jitter: float = Field(default=0.1, ge=0)
-    pooling: Literal["foreground", "uniform"] = "foreground"
-    bank: str | None = None
+Budget = Annotated[tuple[int | float, ...], BeforeValidator(_listed)]
 
 
 @settings
@@ -84,36 +66,54 @@ class RunConfig:
     """One cell: data set x strategy x learner x draw seed x train seed, over a budget schedule.
 
     Attributes:
+        unit: what is annotated at once: whole volumes, slices across `data.axis`, or patches.
+        patches: the grid of patch units.
         budget: totals of annotated units, strictly rising, one per round; a float is a share of
-            the units that can be annotated.
-        strategy: name, or {name: ..., setting: ...}.
-        learner: a host ("supervised", "mean_teacher", ...) or "sfr_" + host; settings of the host
-            stand beside the name.
+            the units that can be annotated. Or {total: 32, size: 4, start: 2}.
+        query_size: 0.5 halves every query after the start set, 2 doubles it; 1 = as `budget` says.
+        start: a start set that is shared by all strategies, or the true cold start (the default).
+        strategy: name, or {name: ..., setting: ..., limits: {per_patient: ..., ...}}.
+        learner: a host ("supervised", "mean_teacher", ...), "sfr_" + host or "sfr_plus_" + host;
+            settings of the host stand beside the name.
+        arm: what of SAM3 is trained: "lora", "full", "adapter", ... (`salearn list arms`), or
+            {name: ..., setting: ...}.
+        preset: a name in configs/presets (sfr-paper, sfr-fixed) or a file; what the config itself
+            sets wins over it.
+        audit: compare admitted and refused pseudo-labels with hidden masks after each round; the
+            masks are opened under "audit" in the query log, and nothing learns from them.
         out: the run folder. store: folder of shared expensive results (default: beside `out`).
         max_unlabeled: most unlabeled cases that a round trains on, drawn anew per round.
         threads: torch threads of this process; 1 is right on a shared machine.
-        panels: worst test cases of a round that are drawn for the report, with the chosen units;
-            0 = no pictures.
+        panels: worst test cases of a round that the report shows, with the chosen units; 0 = none.
         sinks: where the run is also shown: "tensorboard", "wandb", "mlflow", or none of them.
     """
 
     data: DataConfig = DataConfig()
-    unit: Literal["volume", "slice"] = "volume"
-    budget: tuple[int | float, ...] = (1, 2, 4)
+    unit: Literal["volume", "slice", "patch"] = "volume"
+    patches: PatchGrid = PatchGrid()
+    budget: Budget = (1, 2, 4)
+    query_size: float = Field(default=1.0, gt=0)
+    start: StartSettings = StartSettings()
     strategy: Named = Field(default_factory=lambda: {"name": "random"})
     learner: Named = Field(default_factory=lambda: {"name": "supervised"})
     draw_seed: int = 0
     train_seed: int = 0
     sam: SamSettings = SamSettings()
-    lora: LoraSettings = LoraSettings()
+    arm: Named = Field(default_factory=lambda: {"name": "lora"})
     stitch: StitchSettings = StitchSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     pseudo: PseudoSettings = PseudoSettings()
     pseudo_loss: PseudoLossSettings = PseudoLossSettings()
+    selective: SelectiveSettings = SelectiveSettings()
+    gate: GateSettings = GateSettings()
+    sfr_plus: SfrPlusSettings = SfrPlusSettings()
+    audit: bool = False
+    preset: str | None = None
     embed: EmbedSettings = EmbedSettings()
     student: StudentSettings = StudentSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     surface: SurfaceSettings = SurfaceSettings()
+    auc: AucSettings = AucSettings()
     cost: CostModel = CostModel()
     out: str = "runs/run"
     store: str | None = None
@@ -127,28 +127,85 @@ class RunConfig:
         known = totals(self.budget, num_units=1)
         if known == self.budget:  # no shares: what they come to is known once the data are open
             Schedule.of_totals(known)
+        self.num_rounds  # noqa: B018  (refuses what cannot be)
         self.build_strategy()
         self.build_host()
+        self.build_arm()
         check_names(self.sinks)
+        refuse_conflicts(self)
 
-    def build_strategy(self) -> Strategy:
+    def totals(self, num_units: int) -> tuple[int, ...]:
+        """Annotated units after each round: `budget` with the start set, in queries of its size."""
+        return resized(
+            with_start(totals(self.budget, num_units), self.start.units), self.query_size
+        )
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds of a run, known before the data are."""
+        if all(isinstance(b, int) for b in self.budget):
+            return len(self.totals(1))
+        if self.query_size != 1 or self.start.units:
+            raise ConfigError(
+                "budget: shares of the pool go with neither `query_size` nor `start`; "
+                "name whole numbers"
+            )
+        return len(self.budget)
+
+    def build_strategy(self, patients: Mapping[CaseId, str] | None = None) -> Strategy:
         """The strategy; ConfigError on an unknown name or setting.
 
         A strategy that looks along slices follows `data.axis`, unless its own `axis` is set.
+        `strategy.limits` constrains it, `start` puts another one before it.
+
+        Args:
+            patients: patient of each case, for `strategy.limits.per_patient`.
         """
         name, values = _name(self.strategy, "strategy"), _rest(self.strategy)
+        limits = values.pop("limits", None)
         if "axis" in getattr(STRATEGIES.cls(name), "__dataclass_fields__", {}):
             values = {"axis": self.data.axis} | values
-        return STRATEGIES.build(name, values)
+        made = STRATEGIES.build(name, values)
+        if limits:
+            rules = parse(LimitSettings, limits, "strategy.limits")
+            made = Constrained(
+                strategy=made, limits=rules, patients=patients or {}, cost=self.cost,
+                axis=self.data.axis,
+            )  # fmt: skip
+        return Started(STRATEGIES.build(self.start.strategy), made) if self.start.units else made
 
     def build_host(self) -> Host:
         """The host of the learner; ConfigError on an unknown name or setting."""
-        name = self.learner_name
-        host = name.removeprefix(SFR)
-        if host not in HOSTS.available():
-            known = [*HOSTS.available(), *(SFR + h for h in HOSTS.available())]
+        name, hosts = self.learner_name, HOSTS.available()
+        if self.host_name not in hosts:
+            known = [prefix + host for prefix in ("", SFR, SFR_PLUS) for host in hosts]
             raise ConfigError(f"unknown learner '{name}': {nearest(name, known)}")
-        return HOSTS.build(host, _rest(self.learner))
+        return HOSTS.build(self.host_name, _rest(self.learner))
+
+    def build_arm(self) -> Arm:
+        """What of SAM3 is trained; ConfigError on an unknown name or setting."""
+        return ARMS.build(_name(self.arm, "arm"), _rest(self.arm))
+
+    @property
+    def host_name(self) -> str:
+        """Registered name of the host, without a prefix."""
+        return self.learner_name.removeprefix(SFR_PLUS if self.plus else SFR)
+
+    @property
+    def plus(self) -> bool:
+        """Whether SAM3 and the student teach one another in turns (SFR+)."""
+        return self.learner_name.startswith(SFR_PLUS)
+
+    @property
+    def turns(self) -> int:
+        """Turns of SFR+; 1 for plain SFR."""
+        return self.sfr_plus.turns if self.plus else 1
+
+    @property
+    def strategy_name(self) -> str:
+        """Name of the arm: the strategy, or "replay_" + that of the run that is replayed."""
+        replayed = self.strategy.get("of") if self.strategy["name"] == "replay" else None
+        return f"replay_{replayed}" if replayed else str(self.strategy["name"])
 
     @property
     def learner_name(self) -> str:
@@ -171,6 +228,8 @@ class RunConfig:
         values = {k: v for k, v in dump(self).items() if k not in PLACE_KEYS}
         for part in ("sam", "student"):
             del values[part]["device"]
+        if self.unit != "patch":
+            del values["patches"]
         if self.data.root:
             values["data"]["root"] = str(Path(self.data.root).resolve())
         return content_key("cell", values)
@@ -189,7 +248,7 @@ def parse_run(values: Mapping[str, Any], where: str) -> RunConfig:
     Raises:
         ConfigError: unknown key or name (with the nearest right one), or a value that cannot be.
     """
-    return parse(RunConfig, values, where)
+    return parse(RunConfig, with_order(with_preset(values, where)), where)
 
 
 def _name(value: Mapping[str, Any], key: str) -> str:

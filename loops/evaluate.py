@@ -9,7 +9,8 @@ import numpy as np
 
 from salearn.cases import CaseId
 from salearn.data.nifti import decode
-from salearn.data.source import is_volume, stem
+from salearn.data.references import TABLE, one_kind, read_kinds
+from salearn.data.source import KINDS, is_image, is_picture, stem
 from salearn.data.volumes import read_mask
 from salearn.errors import DataError
 from salearn.metrics.evaluate import Row, score_case, summarise, with_micro
@@ -26,22 +27,30 @@ def evaluate_files(
 ) -> dict[str, Any]:
     """{"cases": rows per case and class, "summary": means per class} of two files or folders.
 
+    "length_unit" says what distances are counted in: "mm", or "px" between pictures.
+
     A row of the summary has besides the means over cases (macro) the key "micro": dice (= F1),
     sensitivity and precision of the voxels of all cases pooled.
 
     Classes are the label values that occur in the references, background left out.
 
     Raises:
-        DataError: nothing to compare, a prediction is missing, or grids differ.
+        DataError: nothing to compare, a prediction is missing, grids differ, or references.csv
+            beside the references says that they are of several kinds.
     """
     pairs = _pairs(prediction, reference)
+    folder = reference if reference.is_dir() else reference.parent
+    beside = folder if (folder / TABLE).is_file() else folder.parent
+    one_kind(read_kinds(beside, pairs, KINDS[0]), list(pairs), str(reference))
     values = _classes([file for _, file in pairs.values()])
     how = how or SurfaceSettings()
     scored: list[tuple[Row, Counts]] = []
     for case, (predicted, drawn) in pairs.items():
         scored += _score(case, predicted, drawn, values, how)
     rows = [row for row, _ in scored]
-    return {"cases": rows, "summary": with_micro(summarise(rows), scored)}
+    flat = all(is_picture(file) for _, file in pairs.values())
+    summary = with_micro(summarise(rows), scored)
+    return {"cases": rows, "summary": summary, "length_unit": "px" if flat else "mm"}
 
 
 def render(result: dict[str, Any]) -> str:
@@ -51,10 +60,12 @@ def render(result: dict[str, Any]) -> str:
     names = (*OVERLAPS, *DISTANCES, *asked, *COUNTS)
     lines = [names, *([_cell(row[name]) for name in names] for row in rows)]
     widths = [max(10, len(name)) for name in names]
-    return "\n".join(
+    table = "\n".join(
         "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
         for line in lines
     )
+    unit = result.get("length_unit", "mm")
+    return table if unit == "mm" else f"{table}\ndistances are in {unit}: no spacing is known"
 
 
 def _cell(value: Any) -> str:
@@ -67,8 +78,8 @@ def _pairs(prediction: Path, reference: Path) -> dict[CaseId, tuple[Path, Path]]
             raise DataError(f"{path}: no such file or folder")
     if reference.is_file():
         return {CaseId(stem(reference)): (prediction, reference)}
-    drawn = {stem(file): file for file in sorted(reference.iterdir()) if is_volume(file)}
-    predicted = {stem(file): file for file in sorted(prediction.iterdir()) if is_volume(file)}
+    drawn = {stem(file): file for file in sorted(reference.iterdir()) if is_image(file)}
+    predicted = {stem(file): file for file in sorted(prediction.iterdir()) if is_image(file)}
     missing = sorted(set(drawn) - set(predicted))
     if missing or not drawn:
         raise DataError(

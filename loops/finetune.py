@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from loops.finetune_data import LabeledMosaics, check_labeled
-from salearn.cases import IGNORE
+from loops.finetune_loss import prompt_loss, sfr_loss
+from loops.mining import Mining
 from salearn.data.augment import AugmentSettings
 from salearn.data.patches import Example
-from salearn.errors import ConfigError, TrainingError
-from salearn.models.lora import LoraSettings, adapt, describe, save_adapter, trainable
+from salearn.errors import ConfigError, TrainingError, WeightsError
+from salearn.models.adapted import describe_adapted, go_on_from, save_adapted
+from salearn.models.arms.registry import Arm
+from salearn.models.lora import trainable
+from salearn.models.pixels import Window
 from salearn.models.sam3 import Sam
 from salearn.mosaic import MosaicStitcher
 from salearn.settings import Field, dump, settings
@@ -34,7 +36,7 @@ from salearn.store import (
 
 Report = Callable[[int, int, dict[str, float]], None]
 CHECKPOINT, LOG, RECORD = "_checkpoint.pt", "train.jsonl", "record.json"
-SMOOTH = 1.0
+MOMENTS = "optimizer.pt"
 
 
 @settings
@@ -47,10 +49,16 @@ class FinetuneSettings:
         clip: greatest norm of the gradient.
         positive_weight: of foreground pixels in the cross-entropy.
         bce_weight, dice_weight: of the two terms.
+        loss: "prompt" = each prompt against everything else, with the weights above; "sfr" = half
+            Dice, half CE of the softmax over background and classes (SFR eq. 5).
+        void: with loss=sfr, void pixels are "ignored", or stay "in_dice" as in SFR's code.
+        bezier: random monotone map of half of the slices: "off", on slices brought to 0..1
+            ("unit"), or on normalised intensities as they are ("zscored", SFR's code).
         checkpoint_every, log_every: iterations.
         amp: bfloat16 autocast, on CUDA only.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("loss", "void", "bezier")
     iterations: int = Field(default=220, ge=1)
     batch: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0)
@@ -63,6 +71,9 @@ class FinetuneSettings:
     bce_weight: float = Field(default=2.0, ge=0)
     dice_weight: float = Field(default=1.0, ge=0)
     augment: AugmentSettings = AugmentSettings()
+    loss: Literal["prompt", "sfr"] = "prompt"
+    void: Literal["ignored", "in_dice"] = "ignored"
+    bezier: Literal["off", "unit", "zscored"] = "off"
     checkpoint_every: int = Field(default=50, ge=1)
     log_every: int = Field(default=10, ge=1)
     amp: bool = False
@@ -71,14 +82,19 @@ class FinetuneSettings:
 def finetune(
     labeled: Sequence[Example],
     sam: Sam,
-    lora: LoraSettings,
+    arm: Arm,
     stitcher: MosaicStitcher,
     given: FinetuneSettings,
     work: Path,
     seed: int,
     report: Report | None = None,
+    *,
+    start: Path | None = None,
+    carry: bool = False,
+    window: Window | None = None,
+    mining: Mining | None = None,
 ) -> dict[str, Any]:
-    """Train an adapter and write it into `work`, in peft's format, with record and loss curve.
+    """Train what an arm trains and write it into `work`, with record and loss curve.
 
     Every iteration draws from its own seed, so a training that was cut goes on from
     `work/_checkpoint.pt` and ends bit for bit where an uncut one does. `sam` is left as it is.
@@ -86,60 +102,47 @@ def finetune(
     Args:
         labeled: volumes with masks; 255 in a mask (unannotated slices) is ignored.
         report: called with (iterations done, all iterations, {"loss": ...}).
+        start: folder of an adapter to go on from, in place of a fresh one.
+        carry: take the optimiser's moments from there too, and leave those of this training.
+        window: of all volumes (CT); None = from each volume's own intensities.
+        mining: of hard negatives; None = every annotated mosaic is as likely.
 
     Returns:
         The record: counts of parameters, cases, settings, last loss; no times.
 
     Raises:
         TrainingError: nothing is annotated, or the loss is not finite (the cases are named).
-        ConfigError: a target of `lora` does not exist, or a slice does not fit the mosaic.
+        ConfigError: a module of the arm does not exist, or a slice does not fit the mosaic.
 
     Source: SFR section 1.2 (stage F_FT), with the loss of the measured prototype.
     """
     check_labeled(labeled, len(sam.prompts))
     if given.amp and sam.device.type != "cuda":
         raise ConfigError("finetune.amp: bfloat16 autocast is for CUDA (it is slower on a CPU)")
-    training = _Training(labeled, adapt(sam, lora, seed), stitcher, given, seed)
-    key = content_key(dump(given), dump(lora), seed, sorted(e.case_id for e in labeled))
+    training = _Training(labeled, sam, arm, stitcher, given, seed, window, mining)
+    if start is not None:
+        training.go_on(start, carry)
+    parts = [type(arm).__name__, dump(arm), seed, sorted(e.case_id for e in labeled)]
+    key = content_key(dump(given), parts)
     done = training.resume(work, key)
+    last = given.iterations if training.parameters else 0  # zero-shot: nothing to train
     with torch.random.fork_rng(devices=[]):
-        for iteration in range(done, given.iterations):
+        for iteration in range(done, last):
             loss = training.step(iteration)
             _log(work, iteration + 1, given, loss, report)
             if (iteration + 1) % given.checkpoint_every == 0:
                 training.checkpoint(work, key, iteration + 1)
-    save_adapter(training.sam, work)
-    record = describe(training.sam) | {
+    save_adapted(training.sam, work)
+    if carry:
+        training.keep_moments(work)
+    losses = [line["loss"] for line in read_lines(work / LOG)]
+    record = describe_adapted(training.sam) | {
         "cases": sorted(e.case_id for e in labeled),
-        "iterations": given.iterations,
-        "last_loss": read_lines(work / LOG)[-1]["loss"],
+        "iterations": last,
+        "last_loss": losses[-1] if losses else None,
     }
     write_json(work / RECORD, record)
     return record
-
-
-def prompt_loss(
-    logits: Float[Tensor, "b class h w"], target: Int[Tensor, "b h w"], given: FinetuneSettings
-) -> Float[Tensor, ""]:
-    """Weighted cross-entropy and Dice of each prompt against everything else.
-
-    Pixels of value 255 (void, unannotated) reach neither term.
-    """
-    known = (target != IGNORE).unsqueeze(1).to(logits.dtype)
-    classes = torch.arange(1, logits.shape[1] + 1, device=target.device).view(1, -1, 1, 1)
-    truth = (target.unsqueeze(1) == classes).to(logits.dtype)
-    entropy = functional.binary_cross_entropy_with_logits(
-        logits,
-        truth,
-        weight=known,
-        pos_weight=torch.tensor(given.positive_weight, device=logits.device),
-        reduction="sum",
-    ) / (known.sum() * logits.shape[1]).clamp_min(1)
-    probability = torch.sigmoid(logits) * known
-    axes = (0, 2, 3)
-    overlap, size = (probability * truth).sum(axes), (probability + truth).sum(axes)
-    dice = (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
-    return given.bce_weight * entropy + given.dice_weight * dice
 
 
 def learning_rate(given: FinetuneSettings, iteration: int) -> float:
@@ -159,29 +162,40 @@ class _Training:
         self,
         labeled: Sequence[Example],
         sam: Sam,
+        arm: Arm,
         stitcher: MosaicStitcher,
         given: FinetuneSettings,
         seed: int,
+        window: Window | None = None,
+        mining: Mining | None = None,
     ) -> None:
-        self.sam = sam.train()
-        self.mosaics = LabeledMosaics(labeled, stitcher, given.augment, sam.resolution, sam.patch)
+        self.sam = sam = arm.adapt(sam, seed).train()
+        self.mosaics = LabeledMosaics(
+            labeled, stitcher, given.augment, sam.resolution, sam.patch, given.bezier, window
+        )
+        self.mining = mining
         self.given = given
         self.seed = seed
         self.parameters = trainable(sam)
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), betas=given.betas, weight_decay=given.weight_decay
+            _groups(self.parameters, arm, len(sam.backbone.layers)),
+            betas=given.betas,
+            weight_decay=given.weight_decay,
         )
 
     def step(self, iteration: int) -> float:
         """One update; the loss before it."""
         rng = np.random.default_rng([self.seed, iteration])
         torch.manual_seed(int(rng.integers(2**63)))  # dropout
-        images, target, cases = self.mosaics.draw(self.given.batch, rng)
+        if self.mining is not None:
+            self.mining.refresh(iteration, self.given.iterations, self.sam, self.mosaics)
+        pick = self.mining.pick if self.mining else None
+        images, target, cases = self.mosaics.draw(self.given.batch, rng, pick)
         images, target = images.to(self.sam.device), target.to(self.sam.device)
         amp = self.given.amp and self.sam.device.type == "cuda"
         with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=amp):
             logits = self.sam(images)
-        loss = prompt_loss(logits.float(), target, self.given)
+        loss = self._loss(logits.float(), target)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"fine-tuning: the loss is {loss.item()} at iteration {iteration + 1}, with the "
@@ -191,6 +205,34 @@ class _Training:
         self._update(loss, iteration)
         return loss.item()
 
+    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        given = self.given
+        if given.loss == "sfr":
+            return sfr_loss(logits, target, given.void)
+        loss = prompt_loss(logits, target, given)
+        return loss if self.mining is None else loss + self.mining.loss(logits, target)
+
+    def go_on(self, folder: Path, carry: bool) -> None:
+        """Take the weights of a saved adapter, and with `carry` the optimiser's moments."""
+        go_on_from(self.sam, folder)
+        if carry:
+            state = self._read(folder / MOMENTS)
+            self.optimizer.load_state_dict(state)
+
+    def keep_moments(self, folder: Path) -> None:
+        """Write what `go_on` with `carry` reads."""
+        with atomic(folder / MOMENTS) as path:
+            torch.save(self.optimizer.state_dict(), path)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        if not path.exists():
+            raise WeightsError(
+                f"{path}: missing; the adapter before was trained with sfr_plus.optimiser=fresh, "
+                "and 'carried' needs its moments: use another store or optimiser=fresh"
+            )
+        state: dict[str, Any] = torch.load(path, map_location=self.sam.device, weights_only=True)
+        return state
+
     def checkpoint(self, work: Path, key: str, done: int) -> None:
         """Everything that the next iteration depends on."""
         state = {
@@ -198,6 +240,7 @@ class _Training:
             "done": done,
             "parameters": {name: p.detach() for name, p in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
+            "mining": self.mining.state() if self.mining else {},
         }
         with atomic(work / CHECKPOINT) as path:
             torch.save(state, path)
@@ -212,6 +255,8 @@ class _Training:
                 for name, parameter in self.parameters.items():
                     parameter.copy_(state["parameters"][name])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.mining is not None:
+                self.mining.load(state["mining"])
         kept = [line for line in read_lines(work / LOG) if line["iteration"] <= done]
         write_text(work / LOG, "".join(canonical(line) + "\n" for line in kept))
         return done
@@ -224,11 +269,22 @@ class _Training:
 
     def _update(self, loss: Tensor, iteration: int) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.given, iteration)
+            group["lr"] = group["scale"] * learning_rate(self.given, iteration)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.given.clip)
         self.optimizer.step()
+
+
+def _groups(parameters: Mapping[str, Tensor], arm: Arm, blocks: int) -> list[dict[str, Any]]:
+    """Parameters of one learning rate each; an arm may scale it by the depth of a layer."""
+    scale_of = getattr(arm, "rate_scale", lambda name, blocks: 1.0)
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(scale_of(name, blocks), []).append(parameter)
+    return [{"params": tensors, "scale": scale} for scale, tensors in groups.items()] or [
+        {"params": [torch.zeros(0)], "scale": 1.0}  # zero-shot: an optimiser wants something
+    ]
 
 
 def _log(

@@ -12,7 +12,8 @@ from loops.overlays import CASES, Overlays, place_overlays
 from loops.panels import Worst, place_panels
 from loops.workbench import Workbench
 from salearn.cases import CaseId
-from salearn.data.volumes import write_labels
+from salearn.data.volumes import result_name, write_labels
+from salearn.metrics.auc_levels import AucTable
 from salearn.metrics.evaluate import evaluate_case, summarise
 from salearn.segmenter import Segmenter
 from salearn.settings import dump
@@ -30,36 +31,57 @@ def measure(
 ) -> dict[str, Any]:
     """Scores of every stage on every split; per-case rows go to cases.jsonl of the run.
 
+    With `auc.levels` the record gets "auc" too, and auc_cases.jsonl the presence scores.
+
     Args:
         segmenters: stage -> the segmenter and the key of what it was trained to.
     """
     rows: Rows = []
+    areas: dict[str, Rows] = {"rows": [], "cases": []}
     for stage, (segmenter, key) in segmenters.items():
         for split in PARTS:
-            rows += _scored(bench, segmenter, key, stage, split, round)
+            entry = _scored(bench, segmenter, key, stage, split, round)
+            rows += _labelled(entry, "rows", stage, split, round)
+            for name in areas if bench.config.auc.levels else ():
+                areas[name] += _labelled(entry, f"auc_{name}", stage, split, round)
     _keep(bench.out / "cases.jsonl", rows, round)
-    return {"metrics": _summaries(rows)}
+    found: dict[str, Any] = {"metrics": _summaries(rows)}
+    if bench.config.auc.levels:
+        _keep(bench.out / "auc_cases.jsonl", areas["cases"], round)
+        found["auc"] = [{k: v for k, v in row.items() if k != "round"} for row in areas["rows"]]
+    return found
+
+
+def _labelled(entry: Path | None, name: str, stage: str, split: Part, round: int) -> Rows:
+    """Rows of a store entry with the place they belong to."""
+    rows: Rows = [] if entry is None else read_lines(entry / f"{name}.jsonl")
+    return [{"round": round, "split": split, "stage": stage} | row for row in rows]
 
 
 def _scored(
     bench: Workbench, segmenter: Segmenter, key: str, stage: str, split: Part, round: int
-) -> Rows:
-    """Rows of one stage on one split, from the store if they were scored before."""
+) -> Path | None:
+    """Store entry with the rows of one stage on one split; None if the split has no case."""
     cases = tuple(sorted(getattr(bench.split, split)))
     if not cases:
-        return []
+        return None
     # Revealed here, so that it is logged even when the scores themselves are found.
     masks = {case: bench.oracle.reveal(case, split, round) for case in cases}
     against = [(case, bench.key(case), array_hash(mask)) for case, mask in masks.items()]
-    how = [bench.dataset.classes, dump(bench.config.surface)]
+    auc = bench.config.auc
+    how = [bench.dataset.classes, dump(bench.config.surface), *([dump(auc)] if auc.levels else [])]
     name = content_key("scores", MEASURE_VERSION, stage, key, against, how)
 
     def make(work: Path) -> None:
         with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
             worst = Worst(bench.config.panels if (stage, split) == PICTURED else 0)
             slices = Overlays(bench.config.data.axis, CASES if (stage, split) == PICTURED else 0)
-            scored = _score(bench, segmenter, stage, split, cases, round, worst, slices)
+            areas = AucTable(bench.dataset.classes, auc)
+            scored = _score(bench, segmenter, split, cases, round, worst, slices, areas)
             write_lines(work / "rows.jsonl", scored)
+            if auc.levels:
+                write_lines(work / "auc_rows.jsonl", areas.rows())
+                write_lines(work / "auc_cases.jsonl", areas.cases)
             if cause := worst.write(work / "panels"):
                 bench.progress.say(f"round {round}: no pictures of the worst cases ({cause})")
             if cause := slices.write(work / "overlays"):
@@ -71,19 +93,18 @@ def _scored(
     if (stage, split) == PICTURED:
         place_panels(bench, entry, round)
         place_overlays(bench, entry, round)
-    rows: Rows = read_lines(entry / "rows.jsonl")
-    return [{"round": round, "split": split, "stage": stage} | row for row in rows]
+    return entry
 
 
 def _score(
     bench: Workbench,
     segmenter: Segmenter,
-    stage: str,
     split: Part,
     cases: tuple[CaseId, ...],
     round: int,
     worst: Worst,
     slices: Overlays,
+    areas: AucTable,
 ) -> Rows:
     rows: Rows = []
     volumes = [bench.volume(case) for case in cases]
@@ -97,6 +118,8 @@ def _score(
         rows += found
         worst.offer(found, volume, reference, labels)
         slices.offer(case, volume.image[0], reference, labels)
+        if areas.how.levels:
+            areas.update(str(case), probabilities, reference)
     return rows
 
 
@@ -105,12 +128,13 @@ def _save(
 ) -> None:
     """Label files of the cases that have none in the run folder yet."""
     folder = bench.out / "predictions" / f"round_{round:03d}" / stage
-    missing = [case for case in cases if not (folder / f"{case}.nii.gz").exists()]
+    missing = [case for case in cases if not (folder / result_name(bench.cases[case])).exists()]
     volumes = [bench.volume(case) for case in missing]
     predictions = segmenter.predict([volume.image for volume in volumes])
     for case, volume, probabilities in zip(missing, volumes, predictions, strict=True):
         labels = probabilities.argmax(axis=0).astype(np.uint8)
-        write_labels(folder / f"{case}.nii.gz", labels, volume.source, bench.dataset.values)
+        file = folder / result_name(bench.cases[case])
+        write_labels(file, labels, volume.source, bench.dataset.values)
 
 
 def _keep(path: Path, rows: Rows, round: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from loops.workbench import Workbench
-from salearn.cases import IGNORE, CaseId, UnitId, parse_unit
+from salearn.cases import IGNORE, CaseId, UnitId, parse_patch, parse_unit
 from salearn.data.volumes import Volume
 from salearn.store import atomic, read_lines
 
@@ -99,7 +99,7 @@ def _chosen(bench: Workbench, round: int) -> list[UnitId]:
 
 
 def chosen_panel(bench: Workbench, unit: UnitId) -> Plane:
-    """The chosen slice, or the slice through the middle of the mask, with the mask's outline."""
+    """The chosen slice, the middle of the patch, or that of the mask, with the mask's outline."""
     case, index = parse_unit(unit)
     volume, axis = bench.volume(case), bench.config.data.axis
     shown = Shown(
@@ -108,6 +108,8 @@ def chosen_panel(bench: Workbench, unit: UnitId) -> Plane:
     center = _center(shown)
     if index is not None:
         center[axis] = (index + 0.5) * volume.spacing[axis]
+    elif (patch := parse_patch(unit)) is not None:
+        center = (np.array(patch[0]) + np.array(patch[1]) / 2) * np.array(volume.spacing)
     place = _indices(shown, axis, center, _side(shown, across=axis))
     grey = _grey([_sample(shown.image, place, np.nan)])[0]
     return _outlined(grey, _sample(shown.mask, place))

@@ -16,13 +16,13 @@ from loops.workbench import Workbench
 from salearn.cases import Case, CaseId
 from salearn.data.cache import normalise
 from salearn.data.source import stem
-from salearn.data.volumes import read_volume, write_labels
+from salearn.data.volumes import read_volume, result_name, write_labels
 from salearn.errors import ConfigError
 from salearn.store import read_json, read_lines
 
 
 def predict_files(run: Path, images: Sequence[Path], out: Path) -> list[Path]:
-    """Label files (grid and affine of the input) from the student of a run's last round.
+    """Label files (on the grid of the input; PNG for pictures) from a run's last student.
 
     The run folder and its store are enough: the data set need not be there any more.
 
@@ -42,7 +42,7 @@ def predict_files(run: Path, images: Sequence[Path], out: Path) -> list[Path]:
     normal = [normalise(volume.image, config.data.recipe) for volume in volumes]
     written = []
     for case, volume, p in zip(cases, volumes, student.predict(normal), strict=True):
-        file = out / f"{case.id}.nii.gz"
+        file = out / result_name(case)
         write_labels(file, p.argmax(axis=0).astype(np.uint8), volume.source, values)
         written.append(file)
     return written

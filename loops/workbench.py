@@ -12,18 +12,20 @@ from jaxtyping import UInt8
 
 from loops.config import RunConfig
 from loops.progress import Progress, Report
-from salearn.cases import Case, CaseId, Pool, UnitId, unit_id
+from salearn.cases import Case, CaseId, Pool, UnitId, patch_id, unit_id
 from salearn.data.cache import VolumeCache
 from salearn.data.formats import Dataset, DataSource, read_dataset
 from salearn.data.patches import Example
 from salearn.data.phantoms import CODE_VERSION as PHANTOMS
 from salearn.data.phantoms import write_phantoms
+from salearn.data.references import one_kind
 from salearn.data.splits import Split, make_split
 from salearn.data.volumes import Volume, read_mask
+from salearn.errors import DataError
 from salearn.oracle import Oracle
 from salearn.segmenter import PseudoLabels
 from salearn.settings import dump
-from salearn.store import Store, append_line, content_key, read_lines
+from salearn.store import Store, append_line, content_key, file_hash, read_lines
 
 if TYPE_CHECKING:
     from salearn.features.embed import Embedder
@@ -70,19 +72,52 @@ class Workbench:
         """Pool, validation and test cases."""
         return make_split(self.dataset, self.config.data.split)
 
+    @property
+    def reference_kind(self) -> str | None:
+        """What validation and test masks are (drawn, made from boxes, ...).
+
+        Raises:
+            DataError: they are of several kinds.
+        """
+        scored = (*self.split.validation, *self.split.test)
+        return one_kind(self.dataset.reference_kinds, scored, str(self.dataset.root))
+
     @cached_property
     def cases(self) -> dict[CaseId, Case]:
         """Every case by id."""
         return {case.id: case for case in self.dataset.cases}
 
+    @property
+    def patients(self) -> dict[CaseId, str]:
+        """Patient of each case of which it is known."""
+        return {case.id: case.patient for case in self.dataset.cases if case.patient is not None}
+
     @cached_property
     def oracle(self) -> Oracle:
         """The holder of masks, its log in the run folder."""
         log = self.out / "queries.jsonl"
-        return Oracle(self._mask, log, self.config.cost, self.config.data.axis)
+        cost, axis = self.config.cost, self.config.data.axis
+        return Oracle(self._mask, log, cost, axis, self._returned)
 
     def _mask(self, case: CaseId) -> UInt8[np.ndarray, "x y z"]:
-        file = self.dataset.masks[case]
+        if case not in self.dataset.masks:
+            raise DataError(
+                f"case {case}: the data set has no mask of it; ask a person with `salearn query`"
+            )
+        return self.read_mask(case, self.dataset.masks[case])
+
+    def _returned(self, case: CaseId, file: str, sha256: str) -> UInt8[np.ndarray, "x y z"]:
+        """A mask that a person returned, as it was when it was accepted."""
+        path = self.out / file
+        if not path.exists() or file_hash(path) != sha256:
+            raise DataError(
+                f"case {case}: {path} is not the mask that was accepted (SHA-256 {sha256[:12]}); "
+                "put that file back, nothing in the run folder's masks/ may be edited"
+            )
+        return self.read_mask(case, path)
+
+    def read_mask(self, case: CaseId, file: Path) -> UInt8[np.ndarray, "x y z"]:
+        """A mask file on the grid of the case's image: classes 1..K, 255 = not annotated."""
         return read_mask(file, case, self.dataset.values, self.volume(case), self.dataset.ignore)
 
     def volume(self, case: CaseId) -> Volume:
@@ -94,20 +129,25 @@ class Workbench:
         return self.cache.key(self.cases[case])
 
     def pool(self) -> Pool:
-        """All units that can be annotated, none of them labeled."""
+        """All units that can be annotated from the mask files, none of them labeled."""
         masked = [case for case in self.split.pool if case in self.dataset.masks]
         return Pool(labeled=(), unlabeled=tuple(self.units(masked)))
 
+    def whole_pool(self) -> Pool:
+        """All units that files or people can annotate, none of them labeled."""
+        return Pool(labeled=(), unlabeled=tuple(self.units(self.split.pool)))
+
     def units(self, cases: Sequence[CaseId]) -> list[UnitId]:
-        """The units of these cases: volumes, or every slice along the axis."""
+        """The units of these cases: volumes, every slice along the axis, or every patch."""
         if self.config.unit == "volume":
             return [unit_id(case) for case in cases]
-        axis = self.config.data.axis + 1
-        return [
-            unit_id(case, index)
-            for case in cases
-            for index in range(self.volume(case).image.shape[axis])
-        ]
+        return [unit for case in cases for unit in self._parts(case)]
+
+    def _parts(self, case: CaseId) -> list[UnitId]:
+        x, y, z = self.volume(case).image.shape[1:]
+        if self.config.unit == "slice":
+            return [unit_id(case, index) for index in range((x, y, z)[self.config.data.axis])]
+        return [patch_id(case, *patch) for patch in self.config.patches.patches((x, y, z))]
 
     def labeled(self, case: CaseId) -> Example:
         """Image and annotated mask of a case."""
@@ -137,11 +177,11 @@ class Workbench:
     def embedder(self, adapter: Path | None = None, adapter_key: str = "") -> Embedder:
         """Embeds with the frozen encoder, or with an adapter."""
         from salearn.features.embed import Embedder
-        from salearn.models.lora import load_adapter
+        from salearn.models.adapted import load_adapted
         from salearn.models.sam3 import sam_key
 
         def sam() -> Sam:
-            return self.sam if adapter is None else load_adapter(self.sam, adapter)
+            return self.sam if adapter is None else load_adapted(self.sam, adapter)
 
         key = sam_key(self.config.sam)
         config = self.config

@@ -16,7 +16,9 @@ def add(app: typer.Typer) -> None:
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="strategies, hosts, arms, backbones, datasets.")],
+    kind: Annotated[
+        str, typer.Argument(help="strategies, hosts, arms, backbones, datasets, filters.")
+    ],
     as_json: Json = False,
 ) -> None:
     """What can be named in a config."""

@@ -10,7 +10,14 @@ from salearn.errors import WeightsError
 from salearn.models.arms.registry import build
 from salearn.models.arms.tensors import load_tensors, save_tensors
 from salearn.models.components import count_by_component
-from salearn.models.lora import CONFIG_FILE, describe, load_adapter, save_adapter, trainable
+from salearn.models.lora import (
+    CONFIG_FILE,
+    describe,
+    load_adapter,
+    load_into,
+    save_adapter,
+    trainable,
+)
 from salearn.models.sam3 import Sam
 from salearn.store import write_json
 
@@ -56,6 +63,18 @@ def load_adapted(sam: Sam, folder: Path) -> Sam:
     adapted = build(name, stored).adapt(sam, seed=0)
     load_tensors(adapted, folder / TENSORS_FILE)
     return adapted.requires_grad_(False).eval()
+
+
+def go_on_from(sam: Sam, folder: Path) -> None:
+    """Give a fresh arm what a saved one has learnt, so that its training can go on.
+
+    Raises:
+        WeightsError: files are missing, or the saved one is of another arm, size or base.
+    """
+    if sam.adapter is not None:
+        load_into(sam, folder)
+    else:
+        load_tensors(sam, folder / TENSORS_FILE)
 
 
 def describe_adapted(sam: Sam) -> dict[str, Any]:

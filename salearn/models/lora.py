@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -18,18 +18,15 @@ from salearn.settings import Field, nearest, settings
 _VIT = r"vision_encoder\.backbone\.layers\.\d+\."
 _DETR = r"detr_encoder\.layers\.\d+\."
 _DETR_ATTENTION = _DETR + r"(self|cross)_attn\.[qkvo]_proj"
+_DETR_ALL = _DETR_ATTENTION + "|" + _DETR + r"mlp\.fc[12]"
 # The DETR decoder is in no set: the semantic path does not run it, so it would never be trained.
 TARGETS = {
     "vit_qv": _VIT + r"attention\.[qv]_proj",
     "vit_attention": _VIT + r"attention\.[qkvo]_proj",
     "vit_all": _VIT + r"(attention\.[qkvo]_proj|mlp\.fc[12])",
     "vit_detr_attention": _VIT + r"attention\.[qkvo]_proj|" + _DETR_ATTENTION,
-    "vit_detr_all": _VIT
-    + r"(attention\.[qkvo]_proj|mlp\.fc[12])|"
-    + _DETR_ATTENTION
-    + "|"
-    + _DETR
-    + r"mlp\.fc[12]",
+    "vit_detr_all": _VIT + r"(attention\.[qkvo]_proj|mlp\.fc[12])|" + _DETR_ALL,
+    "detr_all": _DETR_ALL,
 }
 # Adapted layers in each ViT block and in each layer of the DETR encoder.
 PER_BLOCK = {
@@ -38,26 +35,32 @@ PER_BLOCK = {
     "vit_all": (6, 0),
     "vit_detr_attention": (4, 8),
     "vit_detr_all": (6, 10),
+    "detr_all": (0, 10),
 }
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 
 
 @settings
 class LoraSettings:
-    """What of SAM3 is trained.
+    """LoRA on some layers, and modules that are trained in full beside it.
 
     Attributes:
         rank, alpha: the update of a layer is alpha / rank * B A.
-        targets: a named set (vit_qv, vit_attention, vit_all, vit_detr_attention, vit_detr_all), or
-            a regular expression that must match whole module paths.
+        targets: a named set (vit_qv, vit_attention, vit_all, vit_detr_attention, vit_detr_all,
+            detr_all), or a regular expression that must match whole module paths.
         train_modules: modules trained in full beside it, e.g. mask_decoder, neck.
     """
 
+    RATES: ClassVar[tuple[float, float, float]] = (1e-4, 3e-4, 1e-3)
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str = "vit_detr_all"
     train_modules: tuple[str, ...] = ("mask_decoder", "neck")
+
+    def adapt(self, sam: Sam, seed: int) -> Sam:
+        """A twin of the base with a fresh adapter."""
+        return adapt(sam, self, seed)
 
 
 def adapt(sam: Sam, given: LoraSettings, seed: int) -> Sam:
@@ -131,6 +134,28 @@ def load_adapter(sam: Sam, folder: Path) -> Sam:
     return adapted.eval()
 
 
+def load_into(sam: Sam, folder: Path) -> None:
+    """Give a fresh adapter the weights of a saved one, so that its training can go on.
+
+    Raises:
+        ValueError: `sam` has no adapter.
+        WeightsError: files are missing, or the saved adapter has other layers or another rank.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    if sam.adapter is None:
+        raise ValueError("this SAM3 has no adapter to give weights to")
+    if not (folder / WEIGHTS_FILE).exists():
+        raise WeightsError(f"{folder}: no {WEIGHTS_FILE}; it is not the folder of a saved adapter")
+    state = load_file(folder / WEIGHTS_FILE)
+    _check_keys(folder, sam, set(state))
+    try:
+        set_peft_model_state_dict(sam.adapter, state)
+    except RuntimeError as error:
+        raise WeightsError(f"{folder}: the adapter is of another shape ({error})") from None
+
+
 def trainable(sam: Sam) -> dict[str, nn.Parameter]:
     """Trained parameters by name: the adapter and the modules that are trained in full."""
     return {name: p for name, p in sam.named_parameters() if p.requires_grad}
@@ -161,7 +186,7 @@ def describe(sam: Sam) -> dict[str, Any]:
 
 
 def _check_bare(sam: Sam) -> None:
-    if sam.adapter is not None:
+    if sam.adapter is not None or sam.arm is not None:
         raise ValueError("this SAM3 has an adapter already: adapt the bare base")
 
 

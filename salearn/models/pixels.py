@@ -29,6 +29,11 @@ class Window:
         low, high = np.percentile(image.reshape(len(image), -1), PERCENTILES, axis=1)
         return cls(low.astype(np.float32), np.maximum(high, low + 1e-6).astype(np.float32))
 
+    @classmethod
+    def identity(cls, channels: int) -> Window:
+        """For images that are brought to -1..1 already."""
+        return cls(np.full(channels, -1, np.float32), np.ones(channels, np.float32))
+
     def scaled(
         self, image: Float[np.ndarray, "channel _x _y _z"]
     ) -> Float[np.ndarray, "channel _x _y _z"]:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from salearn.errors import ConfigError
 from salearn.models.sam3_prompts import embed_prompts
-from salearn.models.sam3_weights import HUB, TINY, build_model
+from salearn.models.sam3_weights import DEFAULT, HUB, TINY, build_model, weights_folder
 from salearn.settings import Field, dump, settings
 from salearn.store import content_key, file_hash
 
@@ -29,7 +29,8 @@ class SamSettings:
     """Which SAM3, and how it runs.
 
     Attributes:
-        weights: "tiny" (0.7 M random parameters), a folder, or "facebook/sam3" (gated).
+        weights: "mini" (pretrained on generated scenes, shipped), "tiny" (0.7 M random parameters),
+            a folder, or "facebook/sam3" (gated).
         revision: of the hub repository.
         resolution: side of the input, pixels; a multiple of the attention window (336 for SAM3, 32
             for tiny). None = that of the weights (1008; tiny 224).
@@ -39,7 +40,7 @@ class SamSettings:
         attn: attention kernel of transformers.
     """
 
-    weights: str = TINY
+    weights: str = DEFAULT
     revision: str = "3c879f39826c281e95690f02c7821c4de09afae7"
     resolution: int | None = Field(default=None, ge=1)
     seed: int = 0
@@ -59,6 +60,7 @@ class Sam(nn.Module):
     Attributes:
         model: `transformers.Sam3Model`, possibly with an adapter injected.
         adapter: the `PeftModel` around it, or None.
+        arm: name and settings of the arm that trains tensors of it, or None (base, or LoRA).
         prompts: one text per class.
         base_parameters: of the whole SAM3, text tower included.
     """
@@ -77,6 +79,7 @@ class Sam(nn.Module):
         self.register_buffer("prompt_mask", text[1], persistent=False)
         # In a list, so that its parameters are not registered a second time.
         self._adapter: list[Any] = []
+        self.arm: dict[str, Any] | None = None
         self.eval()
 
     @property
@@ -108,6 +111,18 @@ class Sam(nn.Module):
         """Another module tree around the same tensors: adapting it leaves this one as it is."""
         shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
         return copy.deepcopy(self, shared)
+
+    def adapting(self, arm: dict[str, Any]) -> Sam:
+        """A twin that an arm is going to change.
+
+        Raises:
+            ValueError: it is adapted already.
+        """
+        if self.adapter is not None or self.arm is not None:
+            raise ValueError("this SAM3 is adapted already: adapt the bare base")
+        twin = self.twin()
+        twin.arm = arm
+        return twin
 
     def forward(self, images: Float[Tensor, "b 3 side side"]) -> Float[Tensor, "b class side side"]:
         """Semantic logits of each foreground class, at the resolution of the input.
@@ -230,7 +245,7 @@ def sam_key(given: SamSettings) -> str:
     ignored = {"device", "gradient_checkpointing", "attn"}
     values = {name: value for name, value in dump(given).items() if name not in ignored}
     if given.weights not in {TINY, HUB}:
-        values["weights"] = _folder_hash(Path(given.weights).resolve())
+        values["weights"] = _folder_hash(weights_folder(given.weights))
     return content_key("sam", CODE_VERSION, values)
 
 

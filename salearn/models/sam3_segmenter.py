@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from salearn.models.lora import load_adapter, save_adapter
+from salearn.models.adapted import load_adapted, save_adapted
 from salearn.models.pixels import Window, three_channels
 from salearn.models.sam3 import Sam, class_probabilities
 from salearn.mosaic import MosaicStitcher
@@ -23,10 +23,14 @@ class SamSegmenter:
     Args:
         sam: the base, or with an adapter.
         batch: mosaics predicted at once.
+        window: of all volumes (CT); None = from each volume's own intensities.
     """
 
-    def __init__(self, sam: Sam, stitcher: MosaicStitcher, batch: int = 4) -> None:
+    def __init__(
+        self, sam: Sam, stitcher: MosaicStitcher, batch: int = 4, window: Window | None = None
+    ) -> None:
         self.sam = sam
+        self.window = window
         self.stitcher = stitcher
         self.batch = batch
 
@@ -37,7 +41,7 @@ class SamSegmenter:
         Raises:
             WeightsError: the adapter is missing, damaged or of another base.
         """
-        return cls(sam if adapter is None else load_adapter(sam, adapter), stitcher)
+        return cls(sam if adapter is None else load_adapted(sam, adapter), stitcher)
 
     def predict(
         self, volumes: Sequence[Float[np.ndarray, "channel _x _y _z"]]
@@ -48,8 +52,8 @@ class SamSegmenter:
 
     def save(self, path: Path) -> None:
         """Write the adapter and every setting into a folder."""
-        if self.sam.adapter is not None:
-            save_adapter(self.sam, path)
+        if self.sam.adapter is not None or self.sam.arm is not None:
+            save_adapted(self.sam, path)
         record = {
             "sam": dump(self.sam.settings),
             "prompts": list(self.sam.prompts),
@@ -63,7 +67,7 @@ class SamSegmenter:
     ) -> Float[np.ndarray, "class x y z"]:
         x, y, z = volume.shape[1:]
         layout = self.stitcher.layout((x, y, z), self.sam.resolution, self.sam.patch)
-        mosaics = layout.stitch(Window.of(volume).scaled(volume))
+        mosaics = layout.stitch((self.window or Window.of(volume)).scaled(volume))
         parts = [
             self._predict_mosaics(mosaics[first : first + self.batch])
             for first in range(0, len(mosaics), self.batch)

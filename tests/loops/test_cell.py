@@ -187,7 +187,7 @@ def test_a_spoilt_file_is_named_with_its_case(spoil: str, message: str, tmp_path
     data = {k: v for k, v in data.items() if k != "phantom_cases"}
     data["split"] = {"test": ["phantom_000"], "validation": 0}
     with pytest.raises(DataError, match=message):
-        run(tmp_path, learner="mean_teacher", data=data, budget=[8], max_unlabeled=None)
+        run(tmp_path, learner="supervised", data=data, budget=[8], max_unlabeled=None)
 
 
 @pytest.mark.parametrize("learner", ["supervised", "mean_teacher", "sfr_supervised"])

@@ -109,6 +109,7 @@ def test_slices_alone_are_drawn_only_where_they_are_annotated():
     assert (target != IGNORE).flatten(1).any(1).all()
 
 
+@pytest.mark.slow
 def test_an_adapter_learns_bright_boxes_and_the_base_stays(sam, tmp_path):
     given = FinetuneSettings(iterations=40, log_every=20)
     before = [p.clone() for p in sam.parameters()]
@@ -136,6 +137,7 @@ def test_partly_annotated_volumes_are_learnt_from(sam, tmp_path):
 
 
 @pytest.mark.parametrize("cut", [3, 5])
+@pytest.mark.slow
 def test_a_cut_training_ends_bit_for_bit_as_an_uncut_one(sam, tmp_path, monkeypatch, cut):
     labeled = [bright_box(i) for i in range(2)]
     lora = LoraSettings(rank=4, dropout=0.2)
@@ -163,6 +165,7 @@ def test_a_cut_training_ends_bit_for_bit_as_an_uncut_one(sam, tmp_path, monkeypa
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_is_not_used(sam, tmp_path):
     whole, other = tmp_path / "whole", tmp_path / "other"
     labeled = [bright_box(0)]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from salearn.models.arms.registry import register
-from salearn.models.arms.whole import LARGE
-from salearn.models.lora import LoraSettings, adapt
-from salearn.models.sam3 import Sam
+from salearn.models.lora import LoraSettings
 from salearn.settings import settings
 
 
@@ -16,11 +14,6 @@ class _LowRank(LoraSettings):
     """LoRA through peft, and the heads beside it (`train_modules`)."""
 
     SOURCE: ClassVar[str] = "Hu et al. 2022; placements of the adaptation notes 3.1"
-    RATES: ClassVar[tuple[float, float, float]] = LARGE
-
-    def adapt(self, sam: Sam, seed: int) -> Sam:
-        """A twin with a fresh adapter (B = 0)."""
-        return adapt(sam, self, seed)
 
 
 @register("lora")
