@@ -93,9 +93,11 @@ class Claims:
 
     def take(self, key: str, told: Mapping[str, Any] | None = None) -> Claim | None:
         """Begin the next attempt at a key; None while another process is at it."""
-        if not self.free(key):
+        # One look at the number: a claim made after it fails at the link, and is not stepped over.
+        number = self.newest(key)
+        if not self._ended(key, number):
             return None
-        path = _numbered(self.root / key, self.newest(key) + 1)
+        path = _numbered(self.root / key, number + 1)
         path.parent.mkdir(parents=True, exist_ok=True)
         record = dict(told or {}) | {
             "host": socket.gethostname(), "machine": machine(), "pid": os.getpid(),
@@ -126,7 +128,9 @@ class Claims:
 
     def free(self, key: str) -> bool:
         """Whether nobody is at a key: no attempt, or the last one ended or its owner is dead."""
-        number = self.newest(key)
+        return self._ended(key, self.newest(key))
+
+    def _ended(self, key: str, number: int) -> bool:
         if not number:
             return True
         path = _numbered(self.root / key, number)

@@ -131,3 +131,18 @@ def test_a_garbled_claim_is_watched_like_one_elsewhere(tmp_path: Path) -> None:
     last = watcher.last("k")
     assert last is not None
     assert last["state"] == "running"
+
+
+def test_a_claim_made_between_look_and_link_is_not_stepped_over(tmp_path: Path) -> None:
+    quick = []
+
+    class Slow(Claims):
+        def _ended(self, key: str, number: int) -> bool:
+            answer = super()._ended(key, number)
+            quick.append(Claims(tmp_path).take(key))
+            return answer
+
+    assert Slow(tmp_path).take("key") is None
+    assert Claims(tmp_path).newest("key") == 1
+    assert quick[0] is not None
+    quick[0].end("done")
