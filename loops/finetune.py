@@ -122,8 +122,8 @@ def finetune(
     training = _Training(labeled, sam, arm, stitcher, given, seed, window, mining)
     if start is not None:
         training.go_on(start, carry)
-    parts = [type(arm).__name__, dump(arm), seed, sorted(e.case_id for e in labeled)]
-    key = content_key(dump(given), parts)
+    cases = sorted(e.case_id for e in labeled)
+    key = content_key(dump(given), type(arm).__name__, dump(arm), seed, cases)
     done = training.resume(work, key)
     last = given.iterations if training.parameters else 0  # zero-shot: nothing to train
     with torch.random.fork_rng(devices=[]):
@@ -135,11 +135,15 @@ def finetune(
     save_adapted(training.sam, work)
     if carry:
         training.keep_moments(work)
-    losses = [line["loss"] for line in read_lines(work / LOG)]
+    return _recorded(training, cases, last, work)
+
+
+def _recorded(training: _Training, cases: list[Any], iterations: int, work: Path) -> dict[str, Any]:
+    losses = [None, *(line["loss"] for line in read_lines(work / LOG))]
     record = describe_adapted(training.sam) | {
-        "cases": sorted(e.case_id for e in labeled),
-        "iterations": last,
-        "last_loss": losses[-1] if losses else None,
+        "cases": cases,
+        "iterations": iterations,
+        "last_loss": losses[-1],
     }
     write_json(work / RECORD, record)
     return record
@@ -216,8 +220,7 @@ class _Training:
         """Take the weights of a saved adapter, and with `carry` the optimiser's moments."""
         go_on_from(self.sam, folder)
         if carry:
-            state = self._read(folder / MOMENTS)
-            self.optimizer.load_state_dict(state)
+            self.optimizer.load_state_dict(self._read(folder / MOMENTS))
 
     def keep_moments(self, folder: Path) -> None:
         """Write what `go_on` with `carry` reads."""
@@ -282,9 +285,8 @@ def _groups(parameters: Mapping[str, Tensor], arm: Arm, blocks: int) -> list[dic
     groups: dict[float, list[Tensor]] = {}
     for name, parameter in parameters.items():
         groups.setdefault(scale_of(name, blocks), []).append(parameter)
-    return [{"params": tensors, "scale": scale} for scale, tensors in groups.items()] or [
-        {"params": [torch.zeros(0)], "scale": 1.0}  # zero-shot: an optimiser wants something
-    ]
+    groups = groups or {1.0: [torch.zeros(0)]}  # zero-shot: an optimiser wants something
+    return [{"params": tensors, "scale": scale} for scale, tensors in groups.items()]
 
 
 def _log(
