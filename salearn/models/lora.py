@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from salearn.errors import ConfigError, WeightsError
+from salearn.models.arms.tensors import of_modules
 from salearn.models.sam3 import Sam
 from salearn.settings import Field, nearest, settings
 
@@ -76,7 +77,7 @@ def adapt(sam: Sam, given: LoraSettings, seed: int) -> Sam:
 
     _check_bare(sam)
     expected = _targeted(sam, given.targets)
-    _check_modules(sam, given.train_modules)
+    of_modules(sam, given.train_modules, "lora.train_modules")  # refuses a name that is not there
     config = LoraConfig(
         r=given.rank,
         lora_alpha=given.alpha,
@@ -237,17 +238,6 @@ def _check_count(sam: Sam, targets: str, found: int) -> None:
             f"lora.targets: '{targets}' matches {found} layers where this SAM3 should have "
             f"{expected}; the installed transformers names its modules differently: use 5.12 to 5.x"
         )
-
-
-def _check_modules(sam: Sam, wanted: tuple[str, ...]) -> None:
-    names = [name for name, _ in sam.model.named_modules() if name]
-    for module in wanted:
-        if not any(name == module or name.endswith("." + module) for name in names):
-            short = {name for name in names if name.count(".") < 2}
-            raise ConfigError(
-                f"lora.train_modules: SAM3 has no module '{module}': "
-                f"{nearest(module, short | {name.rsplit('.')[-1] for name in short})}"
-            )
 
 
 def _check_keys(folder: Path, adapted: Sam, stored: set[str]) -> None:
