@@ -37,9 +37,9 @@ def write_cases(folder: Path) -> None:
 
 def our_step(folder: Path, width: int) -> Callable[[], Any]:
     """The trainer with the references' network, optimiser and loss; images are memory maps."""
+    from loops.learning.student_settings import StudentSettings
+    from loops.learning.training import Task, Trainer
     from loops.ssl.registry import build
-    from loops.student_settings import StudentSettings
-    from loops.training import Task, Trainer
     from salearn.cases import CaseId
     from salearn.data.patches import Example
 

@@ -114,7 +114,7 @@ def student() -> nn.Module:
     """The default student: width 8, depth 3."""
     import torch
 
-    from loops.student_settings import StudentSettings
+    from loops.learning.student_settings import StudentSettings
     from salearn.models.vnet import VNet
 
     torch.manual_seed(0)
@@ -173,9 +173,9 @@ def windows() -> list[Row]:
 
 def mean_teacher() -> Row:
     """A whole step of Mean Teacher at the default settings, crops and augmentation included."""
+    from loops.learning.student_settings import StudentSettings
+    from loops.learning.training import Task, Trainer
     from loops.ssl.registry import build
-    from loops.student_settings import StudentSettings
-    from loops.training import Task, Trainer
     from salearn.cases import CaseId
     from salearn.data.patches import Example
 

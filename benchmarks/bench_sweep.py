@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks.bench_demo import used
 from benchmarks.chaos_sweep import study_file
 from benchmarks.common import Row, emit, lone_row
-from loops.ledger import Ledger
-from loops.study import load_study
+from loops.studies.ledger import Ledger
+from loops.studies.study import load_study
 
 
 def rows(cells: int, iterations: int, backends: Sequence[str] = ("serial", "ray")) -> list[Row]:

@@ -28,8 +28,8 @@ from typing import Any
 import yaml
 
 from benchmarks.bench_demo import ROOT, SALEARN
-from loops.ledger import Ledger
-from loops.study import Study, load_study
+from loops.studies.ledger import Ledger
+from loops.studies.study import Study, load_study
 from salearn.store import read_lines
 
 

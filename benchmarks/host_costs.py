@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.common import one_thread, peak_mib
 
 if TYPE_CHECKING:
-    from loops.training import Trainer
+    from loops.learning.training import Trainer
     from salearn.data.patches import Example
 
 STUDY = Path("configs/host_matrix.yaml")
@@ -58,9 +58,9 @@ def trainer(
     name: str, wrapped: bool, labeled: Example, unlabeled: list[Example], classes: int
 ) -> Trainer:
     from loops.config import load_run
+    from loops.learning.training import Task, Trainer
     from loops.ssl.pseudo_label import PseudoLossSettings
     from loops.ssl.registry import build
-    from loops.training import Task, Trainer
 
     task = Task(
         labeled=[labeled],

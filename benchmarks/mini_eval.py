@@ -131,9 +131,9 @@ def trained(plan: Plan, data: Data, weights: str, work: Path) -> Segmenter:
 
 
 def _vnet(plan: Plan, data: Data, work: Path) -> Segmenter:
+    from loops.learning.student_settings import StudentSettings
     from loops.ssl.registry import HOSTS
     from loops.student import load_student, train_student
-    from loops.student_settings import StudentSettings
 
     settings = StudentSettings(iterations=plan.steps)
     train_student(

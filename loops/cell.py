@@ -18,16 +18,16 @@ from loops.annotation.people import People
 from loops.config import RunConfig
 from loops.guards import guards_of
 from loops.inner import Inner
+from loops.learning.task import check_host
 from loops.look import LOOK
+from loops.measuring.overlays import folder_of
+from loops.measuring.pictures import length_unit, refuse_pictures
 from loops.outer import run
-from loops.overlays import folder_of
-from loops.pictures import length_unit, refuse_pictures
 from loops.pointers import write_pointers
-from loops.presets import all_differences, differences, sentence
 from loops.progress import Progress
-from loops.replays import refuse_other_split
+from loops.sfr.presets import all_differences, differences, sentence
 from loops.sinks.fan import Sinks
-from loops.task import check_host
+from loops.studies.replays import refuse_other_split
 from loops.workbench import Workbench
 from salearn.budget import Schedule
 from salearn.errors import ConfigError

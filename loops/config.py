@@ -8,19 +8,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from loops.confidence import PseudoSettings
 from loops.config_parts import DataConfig, EvidenceSettings
 from loops.finetune import FinetuneSettings
-from loops.gate import GateSettings
-from loops.presets import with_preset
-from loops.refusals import refuse_conflicts
-from loops.replays import with_order
-from loops.selective import SelectiveSettings
-from loops.sfr_plus_settings import SfrPlusSettings
+from loops.sfr.confidence import PseudoSettings
+from loops.sfr.gate import GateSettings
+from loops.sfr.plus_settings import SfrPlusSettings
+from loops.sfr.presets import with_preset
+from loops.sfr.refusals import refuse_conflicts
+from loops.sfr.selective import SelectiveSettings
 from loops.sinks.fan import check_names
 from loops.ssl.registry import HOSTS, Host
 from loops.stitch import StitchSettings
 from loops.student import PseudoLossSettings, StudentSettings
+from loops.studies.replays import with_order
 from salearn.budget import Schedule, even_totals, resized, totals, with_start
 from salearn.cases import CaseId
 from salearn.config import override, read_yaml

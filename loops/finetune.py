@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loops.finetune_data import LabeledMosaics, check_labeled
-from loops.finetune_loss import prompt_loss, sfr_loss
-from loops.mining import Mining
+from loops.tuning.data import LabeledMosaics, check_labeled
+from loops.tuning.loss import prompt_loss, sfr_loss
+from loops.tuning.mining import Mining
 from salearn.data.augment import AugmentSettings
 from salearn.data.patches import Example
 from salearn.errors import ConfigError, TrainingError, WeightsError

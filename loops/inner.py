@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from loops.audit import audit
-from loops.given import Given
 from loops.look import RoundEvidence
-from loops.measure import measure
-from loops.sfr_plus import turns_of
-from loops.stages import Stages
-from loops.turn import Turn, bare_turn, first_turn, summary
+from loops.measuring.measure import measure
+from loops.sfr.audit import audit
+from loops.sfr.given import Given
+from loops.sfr.plus import turns_of
+from loops.sfr.stages import Stages
+from loops.sfr.turn import Turn, bare_turn, first_turn, summary
 from loops.workbench import Workbench
 from salearn.cases import Pool
 from salearn.evidence import Evidence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from loops.predictions import LOOK, Predictions
+from loops.measuring.predictions import LOOK, Predictions
 from loops.workbench import Workbench
 from salearn.cases import CaseId, UnitId, parse_patch, parse_unit, unit_box
 from salearn.errors import NotTrainedError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from loops.confidence import SINGLE, PseudoSettings, confidence, select_reliable
+from loops.sfr.confidence import SINGLE, PseudoSettings, confidence, select_reliable
 from salearn.cases import CaseId
 from salearn.errors import TrainingError
 from salearn.models.sam3_segmenter import SamSegmenter

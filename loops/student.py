@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from loops.go_on import keep_moments
+from loops.learning.go_on import keep_moments
+from loops.learning.student_settings import StudentSettings
+from loops.learning.task import Task, make_task
+from loops.learning.training import Trainer
 from loops.ssl.pseudo_label import PseudoLossSettings
 from loops.ssl.registry import Host
-from loops.student_settings import StudentSettings
-from loops.task import Task, make_task
-from loops.training import Trainer
 from salearn.cases import IGNORE
 from salearn.data.patches import CropSampler, Example
 from salearn.errors import ConfigError, DataError, WeightsError

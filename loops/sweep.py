@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from loops.backends import ray_tune, serial, slurm
-from loops.expected import expected
-from loops.ledger import Ledger
 from loops.progress import Progress
-from loops.standing import rows, study_status, write_study
-from loops.study import Cell, Study
+from loops.studies.backends import ray_tune, serial, slurm
+from loops.studies.expected import expected
+from loops.studies.ledger import Ledger
+from loops.studies.standing import rows, study_status, write_study
+from loops.studies.study import Cell, Study
 from salearn.errors import ConfigError
 
 __all__ = ["plan", "study_status", "sweep"]

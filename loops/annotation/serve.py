@@ -9,7 +9,7 @@ from typing import Any
 from loops.annotation.people import People, round_score
 from loops.annotation.query import Turn, open_run
 from loops.cell import claimed, describe, set_threads
-from loops.predict import predict_files
+from loops.measuring.predict import predict_files
 from loops.progress import Progress
 from loops.workbench import Workbench
 from salearn.cases import parse_unit

@@ -36,7 +36,7 @@ def evaluate(
 
     In JSON, what is undefined or infinite is null; the status of a row says why.
     """
-    from loops.evaluate import evaluate_files, render
+    from loops.measuring.evaluate import evaluate_files, render
     from salearn.metrics.surface import SurfaceSettings
     from salearn.store import finite
 

@@ -45,7 +45,7 @@ def study(
     as_json: Json = False,
 ) -> None:
     """One archive of configs, tables, query logs and hashes; `salearn verify` repeats a cell."""
-    from loops.archive import export_study
+    from loops.studies.archive import export_study
 
     result = export_study(folder, out)
     if as_json:

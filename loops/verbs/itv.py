@@ -17,8 +17,8 @@ def add(app: typer.Typer) -> None:
 
 def itv(config: Config, changes: Changes = None, as_json: Json = False) -> None:
     """4-D: annotate k phases, train, predict all phases, filter, build ITVs, measure. Resumes."""
-    from loops.itv import run_itv
-    from loops.itv_config import load_itv
+    from loops.itv.config import load_itv
+    from loops.itv.run import run_itv
     from salearn.store import finite
 
     result = run_itv(load_itv(config, changes or ()))

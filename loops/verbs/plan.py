@@ -25,7 +25,7 @@ def plan(
     """Parameters, FLOPs, memory, trainings and hours of a config or study; nothing is trained."""
     from loops.config import parse_run
     from loops.plan import plan_run, render
-    from loops.study import load_study
+    from loops.studies.study import load_study
     from loops.sweep import plan as plan_study
     from salearn.config import read_yaml
 

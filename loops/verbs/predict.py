@@ -17,7 +17,7 @@ def add(app: typer.Typer) -> None:
 
 def predict(run: Path, images: list[Path], out: Path, as_json: Json = False) -> None:
     """Segment images with the student of a run's last round; SAM3 is not needed."""
-    from loops.predict import predict_files
+    from loops.measuring.predict import predict_files
 
     files = predict_files(run, images, out)
     if as_json:
@@ -29,7 +29,7 @@ def predict(run: Path, images: list[Path], out: Path, as_json: Json = False) -> 
 def embed(config: Config, changes: Changes = None, as_json: Json = False) -> None:
     """Embed every case of a data set with the frozen encoder, into the shared store."""
     from loops.config import load_run
-    from loops.predict import embed_cases
+    from loops.measuring.predict import embed_cases
 
     result = embed_cases(load_run(config, changes or ()))
     if as_json:

@@ -33,8 +33,8 @@ def pretrain(
     """Train a small SAM3 on generated scenes; `sam.weights=OUT/mini` uses what comes out."""
     import torch
 
-    from loops import pretrain as stage
-    from loops.pretrain_recipe import PretrainSettings
+    from loops.pretraining import run as stage
+    from loops.pretraining.recipe import PretrainSettings
     from loops.progress import Progress
     from loops.stitch import Stitcher, StitchSettings
     from salearn.config import load

@@ -43,7 +43,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run the cells of a study that are not done. Several sweeps at once share them."""
-    from loops.study import load_study
+    from loops.studies.study import load_study
     from loops.sweep import plan, queue, sweep
 
     named = {"backend": backend, "address": address}
@@ -69,9 +69,9 @@ def status(
     as_json: Json = False,
 ) -> None:
     """How far the cells of a study folder are: done, running, failed with cause, time left."""
-    from loops.standing import study_status
-    from loops.watch import headline
-    from loops.watch import watch as show
+    from loops.studies.standing import study_status
+    from loops.studies.watch import headline
+    from loops.studies.watch import watch as show
 
     result = show(study) if watch else study_status(study)
     if as_json:
@@ -84,7 +84,7 @@ def status(
 
 
 def _say_study(result: dict[str, Any]) -> None:
-    from loops.expected import sentence
+    from loops.studies.expected import sentence
 
     for row in result["results"]:
         factors = ", ".join(f"{k}={v}" for k, v in row["factors"].items())

@@ -26,7 +26,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check the hashes of an archive, run a random cell of it anew and compare."""
-    from loops.archive import verify as check
+    from loops.studies.archive import verify as check
 
     result = check(archive, changes or (), seed=seed, key=cell, tolerance=tolerance)
     if as_json:

@@ -19,7 +19,7 @@ import tiny
 from loops import cli
 from loops.cell import run_cell
 from loops.config import parse_run
-from loops.predict import embed_cases, predict_files
+from loops.measuring.predict import embed_cases, predict_files
 from salearn import store
 from salearn.data.phantoms import PhantomSettings, write_phantoms
 from salearn.errors import ConfigError, DataError

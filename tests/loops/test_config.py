@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from loops.config import RunConfig, load_run, parse_run
-from loops.itv_config import load_itv
-from loops.pretrain_recipe import PretrainSettings
-from loops.study import load_study
+from loops.itv.config import load_itv
+from loops.pretraining.recipe import PretrainSettings
+from loops.studies.study import load_study
 from salearn.config import load, read_yaml
 from salearn.errors import ConfigError
 from salearn.settings import dump

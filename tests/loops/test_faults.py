@@ -17,9 +17,9 @@ import yaml
 
 from loops import sweep as module
 from loops.config import RunConfig
-from loops.ledger import Ledger
 from loops.progress import Progress
-from loops.study import Study, load_study
+from loops.studies.ledger import Ledger
+from loops.studies.study import Study, load_study
 from loops.sweep import sweep
 from salearn.store import append_line, read_lines
 

@@ -8,8 +8,8 @@ import torch
 
 from loops import finetune as stage
 from loops.finetune import FinetuneSettings, finetune, learning_rate, prompt_loss
-from loops.finetune_data import LabeledMosaics
 from loops.stitch import Stitcher, StitchSettings
+from loops.tuning.data import LabeledMosaics
 from salearn.cases import IGNORE, CaseId
 from salearn.data.augment import NO_AUGMENT
 from salearn.data.formats import read_dataset

@@ -15,7 +15,7 @@ import tiny
 from loops.cell import run_cell
 from loops.config import EvidenceSettings, parse_run
 from loops.look import RoundEvidence
-from loops.predictions import CHUNK, LOOK, _parts
+from loops.measuring.predictions import CHUNK, LOOK, _parts
 from loops.student import Student, StudentSettings
 from loops.workbench import Workbench
 from salearn.cases import CaseId, UnitId, parse_unit, patch_id, unit_id

@@ -11,8 +11,8 @@ import tiny
 
 from loops.cell import run_cell
 from loops.config import parse_run
-from loops.given import Cases, Given
 from loops.progress import Progress
+from loops.sfr.given import Cases, Given
 from loops.workbench import Workbench
 from salearn.cases import IGNORE, CaseId, UnitId, parse_unit, unit_box
 from salearn.data.phantoms import PhantomSettings, write_phantoms

@@ -9,8 +9,8 @@ from PIL import Image
 
 from loops.cell import run_cell
 from loops.config import parse_run
-from loops.evaluate import evaluate_files, render
-from loops.predict import predict_files
+from loops.measuring.evaluate import evaluate_files, render
+from loops.measuring.predict import predict_files
 from salearn.data.ultrasound import UltrasoundSettings, write_ultrasound
 from salearn.errors import ConfigError, DataError
 from salearn.report.auc_cells import auc_blocks

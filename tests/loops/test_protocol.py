@@ -10,8 +10,8 @@ import yaml
 from loops.cell import run_cell
 from loops.config import parse_run
 from loops.progress import Progress
-from loops.replays import refuse_other_split
-from loops.study import Study, load_study, run_config
+from loops.studies.replays import refuse_other_split
+from loops.studies.study import Study, load_study, run_config
 from salearn.errors import ConfigError
 from salearn.querylog import export_run, write_query_log
 from salearn.store import read_json, read_lines

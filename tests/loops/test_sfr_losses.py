@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from loops.bezier import bezier_slices
-from loops.finetune_loss import sfr_loss
 from loops.ssl.pseudo_label import PseudoLossSettings, pseudo_loss
+from loops.tuning.bezier import bezier_slices
+from loops.tuning.loss import sfr_loss
 from salearn.cases import IGNORE
 from salearn.losses import segmentation_loss
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import quick_study
 
-from loops.backends import slurm
-from loops.ledger import Ledger
+from loops.studies.backends import slurm
+from loops.studies.ledger import Ledger
 from loops.sweep import queue
 from salearn.errors import ConfigError
 
@@ -82,7 +82,7 @@ def test_a_task_runs_its_cell_with_the_key_and_the_result_of_the_other_backends(
     import yaml
 
     from loops.progress import Progress
-    from loops.study import load_study
+    from loops.studies.study import load_study
     from loops.sweep import sweep
 
     fake(tmp_path, SBATCH, monkeypatch)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from loops.learning.training import Task, Trainer
 from loops.ssl.mean_teacher import MeanTeacher
 from loops.ssl.registry import Host, Step
 from loops.ssl.supervised import Supervised
@@ -17,7 +18,6 @@ from loops.student import (
     load_student,
     train_student,
 )
-from loops.training import Task, Trainer
 from salearn.cases import CaseId
 from salearn.data.augment import NO_AUGMENT
 from salearn.data.patches import Example

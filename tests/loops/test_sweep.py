@@ -8,7 +8,7 @@ import tiny
 import yaml
 
 from loops.progress import Progress
-from loops.study import Study, load_study
+from loops.studies.study import Study, load_study
 from loops.sweep import plan, study_status, sweep
 from salearn.store import read_lines
 

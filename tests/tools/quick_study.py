@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from loops.config import RunConfig
-from loops.study import Study, load_study
+from loops.studies.study import Study, load_study
 from salearn.store import append_line, read_lines
 
 

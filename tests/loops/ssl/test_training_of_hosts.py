@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from loops.learning.training import Task, Trainer
 from loops.ssl.registry import available, build
 from loops.student import PseudoLossSettings, StudentSettings, load_student, train_student
-from loops.training import Task, Trainer
 from salearn.cases import IGNORE, CaseId
 from salearn.data.patches import Example
 from salearn.errors import ConfigError

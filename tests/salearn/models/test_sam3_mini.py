@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loops.pretrain_recipe import PretrainSettings, recipe_hash
+from loops.pretraining.recipe import PretrainSettings, recipe_hash
 from salearn.config import load
 from salearn.errors import ConfigError, WeightsError
 from salearn.models import sam3_mini

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from loops.learning.student_settings import StudentSettings
 from loops.student import Student
-from loops.student_settings import StudentSettings
 from salearn.cases import CaseId
 from salearn.data.augment import AugmentSettings, random_grid, warp, warp_mask
 from salearn.data.patches import CropSampler, Example

@@ -1,1 +1,0 @@
-"""Where cells run. Every backend runs the same attempt (loops/attempt.py) with the same keys."""

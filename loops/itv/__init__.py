@@ -1,0 +1,1 @@
+"""From phases to an internal target volume: one run, part by part."""

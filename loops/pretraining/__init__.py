@@ -1,0 +1,1 @@
+"""Making the small SAM3: recipe, data, run."""

@@ -1,0 +1,1 @@
+"""Many cells: what a study names, what its ledger remembers, who runs it."""

@@ -1,0 +1,1 @@
+"""Where cells run: every backend runs the same attempt (studies/attempt.py), with the same keys."""

@@ -1,0 +1,1 @@
+"""Parts of fine-tuning SAM3: windows of data, loss, mining."""
