@@ -57,6 +57,17 @@ class Registry(Generic[T]):
             raise ConfigError(f"unknown {self.kind} '{name}': {nearest(name, self._classes)}")
         return self._classes[name]
 
+    def name_of(self, plugin: object) -> str:
+        """The name that the class of this instance is registered under.
+
+        Raises:
+            ConfigError: its class is not registered here.
+        """
+        for name, cls in self._classes.items():
+            if cls is type(plugin):
+                return name
+        raise ConfigError(f"{type(plugin).__name__} is not registered as {self.kind}")
+
     def build(self, name: str, values: Mapping[str, Any] | None = None) -> T:
         """An instance of the class `name` with these settings."""
         made: T = parse(self.cls(name), values, f"{self.kind} {name}")

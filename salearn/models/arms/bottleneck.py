@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from salearn.models.arms.registry import register
+from salearn.models.arms.registry import ARMS, register
 from salearn.models.arms.tensors import of_modules, open_tensors
 from salearn.models.arms.whole import LARGE, Heads
 from salearn.models.sam3 import Sam
@@ -70,14 +70,13 @@ class _Adapters(Heads):
 
     SOURCE: ClassVar[str] = "finetune-SAM's adapters, W2 = 0 at the start (adaptation notes 3.4)"
     RATES: ClassVar[tuple[float, float, float]] = LARGE
-    NAME: ClassVar[str] = ""
     ENCODER: ClassVar[bool] = True
     DECODER: ClassVar[bool] = True
     reduction: int = Field(default=4, ge=1)
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin with fresh adapters; the heads are trained in full."""
-        twin = sam.adapting({"name": self.NAME, **dump(self)})
+        twin = sam.adapting({"name": ARMS.name_of(self), **dump(self)})
         open_tensors(twin, of_modules(twin, self.heads))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -103,15 +102,12 @@ class _Adapters(Heads):
 class Adapter(_Adapters):
     """Bottleneck adapters in vision transformer and fusion encoder (AD-ED), and the heads."""
 
-    NAME: ClassVar[str] = "adapter"
-
 
 @register("adapter_encoder")
 @settings
 class AdapterEncoder(_Adapters):
     """Bottleneck adapters in the vision transformer only (AD-E), and the heads."""
 
-    NAME: ClassVar[str] = "adapter_encoder"
     DECODER: ClassVar[bool] = False
 
 
@@ -120,5 +116,4 @@ class AdapterEncoder(_Adapters):
 class AdapterDecoder(_Adapters):
     """Bottleneck adapters in the fusion encoder only (AD-D), and the heads."""
 
-    NAME: ClassVar[str] = "adapter_decoder"
     ENCODER: ClassVar[bool] = False

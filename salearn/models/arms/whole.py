@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from salearn.models.arms.registry import register
+from salearn.models.arms.registry import ARMS, register
 from salearn.models.arms.tensors import biases_and_norms, of_components, of_modules, open_tensors
 from salearn.models.components import SEMANTIC
 from salearn.models.sam3 import Sam
@@ -16,7 +16,7 @@ LARGE = (1e-4, 3e-4, 1e-3)
 
 def opened(sam: Sam, names: list[str], arm: object) -> Sam:
     """A twin with these tensors of its own, that remembers its arm."""
-    twin = sam.adapting({"name": getattr(arm, "NAME", ""), **dump(arm)})
+    twin = sam.adapting({"name": ARMS.name_of(arm), **dump(arm)})
     open_tensors(twin, names)
     return twin
 
@@ -26,7 +26,6 @@ def opened(sam: Sam, names: list[str], arm: object) -> Sam:
 class ZeroShot:
     """Nothing is trained: the text prompts alone decide."""
 
-    NAME: ClassVar[str] = "zero_shot"
     SOURCE: ClassVar[str] = "SAM3-Zero of the thyroid budget study; original encoder, never MAE's"
     RATES: ClassVar[tuple[float, float, float]] = SMALL
 
@@ -53,7 +52,6 @@ class Heads:
 class Head(Heads):
     """Only the shared head set: the floor of a linear probe."""
 
-    NAME: ClassVar[str] = "head"
     SOURCE: ClassVar[str] = "HEAD; reconstruction"
     RATES: ClassVar[tuple[float, float, float]] = LARGE
 
@@ -67,7 +65,6 @@ class Head(Heads):
 class Decoder(Heads):
     """Everything behind the vision encoder that the semantic path runs, and the heads."""
 
-    NAME: ClassVar[str] = "decoder"
     SOURCE: ClassVar[str] = "DEC; finetune-SAM's decoder-only arms"
     RATES: ClassVar[tuple[float, float, float]] = LARGE
 
@@ -87,7 +84,6 @@ class Full:
             the patch embedding is one step further. 1 = the same rate everywhere.
     """
 
-    NAME: ClassVar[str] = "full"
     SOURCE: ClassVar[str] = "FT; SAM3's own fine-tuning defaults (layer decay 0.9)"
     RATES: ClassVar[tuple[float, float, float]] = SMALL
     layer_decay: float = Field(default=0.9, gt=0, le=1)
@@ -111,7 +107,6 @@ class Full:
 class BitFit(Heads):
     """Biases and norms of the semantic path, and the heads."""
 
-    NAME: ClassVar[str] = "bitfit"
     SOURCE: ClassVar[str] = "BITFIT; a cheap control (reconstruction)"
     RATES: ClassVar[tuple[float, float, float]] = LARGE
 
