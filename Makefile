@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 READY := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -21,11 +22,12 @@ demo: $(READY)
 	$(BIN)/salearn sweep configs/demo.yaml
 	$(BIN)/salearn report demo
 
+# A file stays with one worker: its fixtures are made once. WORKERS=0 runs all in one process.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not data"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not data"
 
 check: $(READY)
 	$(BIN)/ruff check .

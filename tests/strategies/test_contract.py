@@ -146,6 +146,7 @@ def answers() -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_answers_and_no_strategy_imports_torch() -> None:
     code = (
         "import json, sys; from tests.strategies.test_contract import answers; "

@@ -40,6 +40,7 @@ def case_of(*paths: Path) -> Case:
     tilt=st.floats(-0.3, 0.3),
     origin=st.tuples(*[st.floats(-200, 200)] * 3),
 )
+@pytest.mark.slow
 def test_labels_go_back_bit_for_bit_on_all_48_orientations(
     tmp_path: Path,
     spacing: tuple[float, float, float],

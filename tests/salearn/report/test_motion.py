@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from salearn.report.motion import MotionReport, motion_sections, write_motion_page
 from salearn.report.motion_figures import Panel
@@ -36,6 +37,7 @@ def report(**changes: Any) -> MotionReport:
     return MotionReport(**given | changes)
 
 
+@pytest.mark.slow
 def test_the_page_holds_table_tracks_occupancy_and_panels(tmp_path: Path) -> None:
     write_motion_page(report(), tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text()

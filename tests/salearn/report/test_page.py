@@ -125,6 +125,7 @@ def test_pictures_of_runs_are_shown_worst_first(written):
     assert "15 / 20" in text
 
 
+@pytest.mark.slow
 def test_runs_without_pictures_say_so(tmp_path, make_run):
     make_run(tmp_path / "a", budget=(1, 2))
     write_report([tmp_path], tmp_path / "out", HOW)

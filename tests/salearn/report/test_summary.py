@@ -15,6 +15,7 @@ def page(folder, how=HOW):
     return render(make_report(read_runs([folder]), how), {})
 
 
+@pytest.mark.slow
 def test_a_study_becomes_tables_figures_and_a_page(study, tmp_path):
     result = write_report([study], tmp_path / "out", HOW)
     assert set(result) == {"summary", "paths", "rows", "cells"}
