@@ -25,11 +25,16 @@ def report(
     as_json: Json = False,
 ) -> None:
     """One HTML page, tables (CSV, Parquet, LaTeX) and figures (PNG, SVG, PDF) of finished runs."""
-    from salearn.report.aggregate import CurveSettings
-    from salearn.report.summary import write_report
+    from salearn.report.motion_job import is_motion_job, write_motion_report
 
-    how = CurveSettings(full=full)
-    result = write_report(folders, out or folders[0] / "report", how)
+    out = out or folders[0] / "report"
+    if any(is_motion_job(folder) for folder in folders):
+        result = write_motion_report(folders, out)
+    else:
+        from salearn.report.aggregate import CurveSettings
+        from salearn.report.summary import write_report
+
+        result = write_report(folders, out, CurveSettings(full=full))
     if as_json:
         print_json(result["rows"])
     else:

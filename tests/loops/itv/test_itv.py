@@ -66,6 +66,11 @@ def test_a_job_goes_end_to_end_and_is_not_done_twice(tmp_path: Path) -> None:
     page = (tmp_path / "run/report.html").read_text()
     for words in ("Internal target volumes", "Motion tracks", "Occupancy and panels"):
         assert words in page
+    told = CliRunner().invoke(app, ["report", str(tmp_path / "run"), "--json"])
+    assert told.exit_code == 0, repr(told.exception)
+    dice = [row for row in json.loads(told.stdout) if row["metric"] == "dice"]
+    assert len(dice) == 2 * 2 * 3
+    assert (tmp_path / "run/report/report.html").read_text() == page
     again = run_itv(given, QUIET)
     assert again["ran"] == 0
     assert json.dumps(again["summary"]) == json.dumps(result["summary"])
