@@ -21,12 +21,12 @@ WHOLE = 6  # hippocampus volumes that are predicted
 Weights = list[Any]
 
 
-def batch() -> tuple[Tensor, Tensor]:
+def batch(crops: tuple[int, ...] = CROPS) -> tuple[Tensor, Tensor]:
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(CROPS[0], 1, *CROPS[1:], generator=generator)
-    return image, torch.randint(CLASSES, CROPS, generator=generator)
+    image = torch.randn(crops[0], 1, *crops[1:], generator=generator)
+    return image, torch.randint(CLASSES, crops, generator=generator)
 
 
 def sgd(net: nn.Module) -> Any:
@@ -45,14 +45,14 @@ def literature(width: int) -> nn.Module:
     return VNet(1, CLASSES, VNetSettings(width=width, depth=4, activation="relu"))
 
 
-def our_step(width: int) -> Callable[[], Weights]:
+def our_step(width: int, crops: tuple[int, ...] = CROPS) -> Callable[[], Weights]:
     """Forward, loss, backward, SGD and teacher; gives the teacher's weights."""
     import torch
 
     from salearn.losses import segmentation_loss
     from salearn.models.ema import Ema
 
-    net, (image, mask) = literature(width).train(), batch()
+    net, (image, mask) = literature(width).train(), batch(crops)
     teacher, optimiser = Ema(net, DECAY), sgd(net)
 
     def step() -> Weights:
@@ -65,12 +65,12 @@ def our_step(width: int) -> Callable[[], Weights]:
     return step
 
 
-def plain_step(width: int) -> Callable[[], Weights]:
+def plain_step(width: int, crops: tuple[int, ...] = CROPS) -> Callable[[], Weights]:
     import torch
 
     from benchmarks.plain_vnet import PlainVNet, plain_ema, plain_loss
 
-    net, (image, mask) = PlainVNet(1, CLASSES, width), batch()
+    net, (image, mask) = PlainVNet(1, CLASSES, width), batch(crops)
     net.take(literature(width))
     teacher = copy.deepcopy(net).requires_grad_(False)
     optimiser, updates = sgd(net), itertools.count()
@@ -85,12 +85,12 @@ def plain_step(width: int) -> Callable[[], Weights]:
     return step
 
 
-def monai_step() -> Callable[[], None]:
+def monai_step(crops: tuple[int, ...] = CROPS) -> Callable[[], None]:
     """MONAI's V-Net and loss; another and larger network (45.6 M weights), and no teacher."""
     from monai.losses import DiceCELoss
     from monai.networks.nets import VNet
 
-    net, (image, mask) = VNet(in_channels=1, out_channels=CLASSES).train(), batch()
+    net, (image, mask) = VNet(in_channels=1, out_channels=CLASSES).train(), batch(crops)
     loss, optimiser = DiceCELoss(to_onehot_y=True, softmax=True, squared_pred=True), sgd(net)
 
     def step() -> None:

@@ -89,6 +89,39 @@ def compare(
     ]
 
 
+def once(bench: str, what: str, ours: Callable[[], Any], others: Sequence[Other]) -> list[Row]:
+    """As `compare`, every arm called once: time, memory and answer are of that one call.
+
+    For arms of many seconds; first-call costs are in the figure.
+
+    Raises:
+        ArithmeticError: an answer differs by more than the tolerance of its arm.
+    """
+    mine = _called(ours)
+    rows = []
+    for other in others:
+        theirs = _called(other.run)
+        where = f"{bench}: {what}: {other.name}"
+        gap = check(where, mine[0], theirs[0], other.tolerance)
+        seconds = np.array([[mine[1], theirs[1]]])
+        rows.append(_row(bench, what, other.name, seconds, gap, (mine[2], theirs[2])))
+        del theirs
+    return rows
+
+
+def _called(run: Callable[[], Any]) -> tuple[Any, float, float | None]:
+    """Answer, CPU-seconds and peak memory of one call."""
+    found: list[Any] = []
+
+    def timed() -> None:
+        start = time.process_time()
+        answer = run()
+        found[:] = [answer, time.process_time() - start]
+
+    peak = peak_mib(timed)
+    return found[0], found[1], peak
+
+
 def alone(bench: str, what: str, run: Callable[[], Any], rounds: int) -> Row:
     """A row of something that has no counterpart."""
     run()

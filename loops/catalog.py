@@ -20,6 +20,7 @@ def catalog(kind: str) -> Rows:
         "strategies": _strategies,
         "hosts": _hosts,
         "arms": _arms,
+        "pretexts": _pretexts,
         "backbones": _backbones,
         "datasets": _datasets,
         "filters": _filters,
@@ -52,6 +53,12 @@ def _arms() -> Rows:
     from salearn.models.arms.registry import ARMS
 
     return ARMS.describe()
+
+
+def _pretexts() -> Rows:
+    from salearn.models.pretexts.registry import PRETEXTS
+
+    return PRETEXTS.describe()
 
 
 def _backbones() -> Rows:

@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
+from loops.adaptation.settings import arm_label
+from loops.adaptation.which import inner_of
 from loops.annotation.people import People
 from loops.config import RunConfig
 from loops.guards import guards_of
-from loops.inner import Inner
 from loops.learning.task import check_host
 from loops.look import LOOK
 from loops.measuring.overlays import folder_of
@@ -28,6 +29,8 @@ from loops.progress import Progress
 from loops.sfr.presets import all_differences, differences, sentence
 from loops.sinks.fan import Sinks
 from loops.studies.replays import refuse_other_split
+from loops.studies.search.tuned import refuse_seen
+from loops.studies.search.tuned import sentence as sentence_of_search
 from loops.workbench import Workbench
 from salearn.budget import Schedule
 from salearn.errors import ConfigError
@@ -58,12 +61,14 @@ def run_cell(config: RunConfig, progress: Progress | None = None) -> dict[str, A
         describe(bench)
         if config.preset is not None:
             progress.say(sentence(config.preset, differences(dump(config), config.preset)))
+        if config.tuned is not None:
+            progress.say(sentence_of_search(config.tuned))
         sinks.describe(read_json(out / "run.json"), out)
         refuse_starved_host(bench)
         done = len(bench.finished_rounds())
         rounds = run(
             strategy=config.build_strategy(bench.patients),
-            inner=Inner(bench),
+            inner=inner_of(bench),
             oracle=bench.oracle,
             pool=bench.whole_pool(),
             schedule=Schedule.of_totals(budgets(bench)),
@@ -96,6 +101,8 @@ def refuse_starved_host(bench: Workbench) -> None:
         ConfigError: the last round leaves no case unlabeled, or the first labels too few.
     """
     config, totals = bench.config, budgets(bench)
+    if config.alone:
+        return
     # Slices and patches may come from one case or many: how many is known once they are chosen.
     first = totals[0] if config.unit == "volume" else config.student.batch
     left = len(bench.whole_pool().unlabeled) - totals[-1]
@@ -108,7 +115,7 @@ def _show(bench: Workbench, sinks: Sinks, record: dict[str, Any]) -> None:
     The link to the student comes last; where it is, the round has been shown.
     """
     folder = bench.out / "models" / f"round_{record['round']:03d}"
-    if (folder / "student").is_symlink():
+    if (folder / ("adapter" if bench.config.alone else "student")).is_symlink():
         return
     folder.mkdir(parents=True, exist_ok=True)
     sinks.round(record)
@@ -154,6 +161,7 @@ def describe(bench: Workbench) -> None:
             f"{out}: holds a run with other settings (key {key}, now {config.key}); "
             f"see {out / 'config.yaml'}, or name another folder with out=..."
         )
+    refuse_seen(config.tuned, bench.split.test)
     hashes = {case: bench.key(case) for case in bench.cases}
     split = bench.split.record(bench.dataset, hashes)
     refuse_other_split(config.strategy.get("hashes") or {}, split)
@@ -193,8 +201,11 @@ def _run_record(bench: Workbench, split: dict[str, Any]) -> dict[str, Any]:
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "cost_model": dump(config.cost),
         "preset": config.preset,
+        **({"tuned": config.tuned} if config.tuned else {}),
         "preset_differences": all_differences(dump(config)) if config.sfr else {},
         "guards": guards_of(config, bench.dataset, bench.split),
+        **({"arm": arm_label(config.arm)} if config.alone else {}),
+        **(bench.trunk.briefly() if bench.trunk else {}),
     }
 
 

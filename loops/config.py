@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
-
-from loops.config_parts import DataConfig, EvidenceSettings
+from loops.adaptation.settings import AdaptationSettings
+from loops.config_parts import Budget, DataConfig, EvidenceSettings, Named, Perhaps
 from loops.finetune import FinetuneSettings
 from loops.sfr.confidence import PseudoSettings
 from loops.sfr.gate import GateSettings
@@ -21,17 +20,19 @@ from loops.ssl.registry import HOSTS, Host
 from loops.stitch import StitchSettings
 from loops.student import PseudoLossSettings, StudentSettings
 from loops.studies.replays import with_order
-from salearn.budget import Schedule, even_totals, resized, totals, with_start
+from loops.studies.search.tuned import with_tuned
+from salearn.budget import Schedule, resized, totals, with_start
 from salearn.cases import CaseId
-from salearn.config import override, read_yaml
+from salearn.config import read_yaml
 from salearn.errors import ConfigError
 from salearn.features.embed import EmbedSettings
 from salearn.metrics.auc_levels import AucSettings
 from salearn.metrics.surface import SurfaceSettings
 from salearn.models.arms.registry import ARMS, Arm
+from salearn.models.pretexts.registry import PRETEXTS, Pretext
 from salearn.models.sam3 import SamSettings
 from salearn.oracle import CostModel
-from salearn.settings import Field, dump, nearest, parse, settings
+from salearn.settings import Field, keyed, nearest, parse, settings
 from salearn.store import content_key
 from salearn.units import PatchGrid
 from strategies.constrained import Constrained, LimitSettings
@@ -39,26 +40,11 @@ from strategies.registry import STRATEGIES, Strategy
 from strategies.start import Started, StartSettings
 
 SFR, SFR_PLUS = "sfr_", "sfr_plus_"
+ALONE = "sam"  # learner: adapted SAM3 segments by itself, there is no student
 # Keys that say where and how a run works, not what it computes.
-PLACE_KEYS = ("preset", "out", "store", "threads", "save_predictions", "panels", "sinks")
-
-
-def _named(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _listed(value: Any) -> Any:
-    """{total, size, start} as the list of totals."""
-    if not isinstance(value, dict):
-        return value
-    strange = sorted(set(value) - {"total", "size", "start"})
-    if strange or not {"total", "size"} <= set(value):
-        raise ConfigError(f"budget: write [2, 4, 8] or {{total, size, start}}, got {value}")
-    return even_totals(**value)
-
-
-Named = Annotated[dict[str, Any], BeforeValidator(_named)]
-Budget = Annotated[tuple[int | float, ...], BeforeValidator(_listed)]
+PLACE_KEYS = (
+    "preset", "tuned", "out", "store", "threads", "save_predictions", "panels", "sinks",
+)  # fmt: skip
 
 
 @settings
@@ -74,11 +60,15 @@ class RunConfig:
         start: a start set that is shared by all strategies, or the true cold start (the default).
         strategy: name, or {name: ..., setting: ..., limits: {per_patient: ..., ...}}.
         learner: a host ("supervised", "mean_teacher", ...), "sfr_" + host or "sfr_plus_" + host;
-            settings of the host stand beside the name.
+            settings of the host stand beside the name. "sam": no student, adapted SAM3 segments.
+        adaptation: with learner "sam": rates of an arm, an external test set.
         arm: what of SAM3 is trained: "lora", "full", "adapter", ... (`salearn list arms`), or
             {name: ..., setting: ...}.
+        pretext: "none", or what trains SAM3's vision trunk on images alone before anything else:
+            {name: mae, form: A, ...}; all cells of a store share the trunk.
         preset: a name in configs/presets (sfr-paper, sfr-fixed) or a file; what the config itself
             sets wins over it.
+        tuned: best.yaml of `salearn search`; its overrides are put in, and the search is named.
         audit: compare admitted and refused pseudo-labels with hidden masks after each round; the
             masks are opened under "audit" in the query log, and nothing learns from them.
         out: the run folder. store: folder of shared expensive results (default: beside `out`).
@@ -88,6 +78,7 @@ class RunConfig:
         sinks: where the run is also shown: "tensorboard", "wandb", "mlflow", or none of them.
     """
 
+    NEWER: ClassVar[tuple[str, ...]] = ("pretext",)
     data: DataConfig = DataConfig()
     unit: Literal["volume", "slice", "patch"] = "volume"
     patches: PatchGrid = PatchGrid()
@@ -100,6 +91,7 @@ class RunConfig:
     train_seed: int = 0
     sam: SamSettings = SamSettings()
     arm: Named = Field(default_factory=lambda: {"name": "lora"})
+    pretext: Perhaps = None
     stitch: StitchSettings = StitchSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     pseudo: PseudoSettings = PseudoSettings()
@@ -109,9 +101,11 @@ class RunConfig:
     sfr_plus: SfrPlusSettings = SfrPlusSettings()
     audit: bool = False
     preset: str | None = None
+    tuned: dict[str, Any] | None = None
     embed: EmbedSettings = EmbedSettings()
     student: StudentSettings = StudentSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    adaptation: AdaptationSettings = AdaptationSettings()
     surface: SurfaceSettings = SurfaceSettings()
     auc: AucSettings = AucSettings()
     cost: CostModel = CostModel()
@@ -131,6 +125,7 @@ class RunConfig:
         self.build_strategy()
         self.build_host()
         self.build_arm()
+        self.build_pretext()
         check_names(self.sinks)
         refuse_conflicts(self)
 
@@ -175,10 +170,15 @@ class RunConfig:
         return Started(STRATEGIES.build(self.start.strategy), made) if self.start.units else made
 
     def build_host(self) -> Host:
-        """The host of the learner; ConfigError on an unknown name or setting."""
+        """The host of the learner; ConfigError on an unknown name or setting.
+
+        SAM3 alone trains no student: its host is the plainest one, for whoever asks.
+        """
         name, hosts = self.learner_name, HOSTS.available()
+        if self.alone and not _rest(self.learner):
+            return HOSTS.build("supervised", {})
         if self.host_name not in hosts:
-            known = [prefix + host for prefix in ("", SFR, SFR_PLUS) for host in hosts]
+            known = [prefix + host for prefix in ("", SFR, SFR_PLUS) for host in hosts] + [ALONE]
             raise ConfigError(f"unknown learner '{name}': {nearest(name, known)}")
         return HOSTS.build(self.host_name, _rest(self.learner))
 
@@ -186,10 +186,31 @@ class RunConfig:
         """What of SAM3 is trained; ConfigError on an unknown name or setting."""
         return ARMS.build(_name(self.arm, "arm"), _rest(self.arm))
 
+    def build_pretext(self) -> Pretext | None:
+        """What trains the trunk first; ConfigError on an unknown name or setting."""
+        if self.pretext is None:
+            return None
+        return PRETEXTS.build(_name(self.pretext, "pretext"), _rest(self.pretext))
+
     @property
     def host_name(self) -> str:
         """Registered name of the host, without a prefix."""
         return self.learner_name.removeprefix(SFR_PLUS if self.plus else SFR)
+
+    @property
+    def alone(self) -> bool:
+        """Whether SAM3 segments by itself, without a student."""
+        return self.learner_name == ALONE
+
+    @property
+    def operating(self) -> bool:
+        """Whether Dice at every threshold is kept."""
+        return self.alone and self.adaptation.operating
+
+    @property
+    def headline(self) -> str:
+        """The stage that a run is about."""
+        return "sam" if self.alone else "student"
 
     @property
     def plus(self) -> bool:
@@ -225,9 +246,13 @@ class RunConfig:
     @property
     def key(self) -> str:
         """Content key of what the run computes, wherever it lies."""
-        values = {k: v for k, v in dump(self).items() if k not in PLACE_KEYS}
+        values = {k: v for k, v in keyed(self).items() if k not in PLACE_KEYS}
         for part in ("sam", "student"):
             del values[part]["device"]
+        if not self.alone:
+            values.pop("adaptation", None)
+        elif root := self.adaptation.external.root:
+            values["adaptation"]["external"]["root"] = str(Path(root).resolve())
         if self.unit != "patch":
             del values["patches"]
         if self.data.root:
@@ -236,9 +261,10 @@ class RunConfig:
 
 
 def load_run(path: Path, changes: Sequence[str] = ()) -> RunConfig:
-    """The run that a YAML file and overrides describe; a `study` section is left aside."""
-    values = override(read_yaml(path), changes)
-    values.pop("study", None)
+    """The run that a YAML file and overrides describe; other sections are left aside."""
+    values = with_tuned(read_yaml(path), changes)
+    for section in ("study", "search"):
+        values.pop(section, None)
     return parse_run(values, str(path))
 
 

@@ -1,14 +1,41 @@
-"""Sections of a config that no single class obeys: the data, and what strategies see."""
+"""Parts of a config that no single class obeys: short forms, the data, what strategies see."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator
+
+from salearn.budget import even_totals
 from salearn.data.cache import Recipe
 from salearn.data.formats import DataSource
 from salearn.data.phantoms import PhantomSettings
 from salearn.data.splits import SplitSettings
+from salearn.errors import ConfigError
 from salearn.settings import Field, settings
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    """{total, size, start} as the list of totals."""
+    if not isinstance(value, dict):
+        return value
+    strange = sorted(set(value) - {"total", "size", "start"})
+    if strange or not {"total", "size"} <= set(value):
+        raise ConfigError(f"budget: write [2, 4, 8] or {{total, size, start}}, got {value}")
+    return even_totals(**value)
+
+
+def _optional(value: Any) -> Any:
+    return None if value in ("none", {"name": "none"}) else _named(value)
+
+
+Named = Annotated[dict[str, Any], BeforeValidator(_named)]
+Perhaps = Annotated[dict[str, Any] | None, BeforeValidator(_optional)]
+Budget = Annotated[tuple[int | float, ...], BeforeValidator(_listed)]
 
 
 @settings

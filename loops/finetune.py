@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,32 +10,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loops.tuning.data import LabeledMosaics, check_labeled
-from loops.tuning.loss import prompt_loss, sfr_loss
+from loops.learning.oom import Portions
+from loops.tuning.checks import refuse_unfit
+from loops.tuning.data import Drawn, LabeledMosaics, check_labeled
+from loops.tuning.loss import SemanticSettings, prompt_loss, semantic_loss, sfr_loss
 from loops.tuning.mining import Mining
+from loops.tuning.rates import learning_rate, parameter_groups
+from loops.tuning.record import LOG, Report, log_loss, recorded
 from salearn.data.augment import AugmentSettings
 from salearn.data.patches import Example
 from salearn.errors import ConfigError, TrainingError, WeightsError
-from salearn.models.adapted import describe_adapted, go_on_from, save_adapted
+from salearn.hard_negatives import NegativeSettings
+from salearn.models.adapted import go_on_from, save_adapted
 from salearn.models.arms.registry import Arm
 from salearn.models.lora import trainable
 from salearn.models.pixels import Window
 from salearn.models.sam3 import Sam
 from salearn.mosaic import MosaicStitcher
-from salearn.settings import Field, dump, settings
-from salearn.store import (
-    append_line,
-    atomic,
-    canonical,
-    content_key,
-    read_lines,
-    write_json,
-    write_text,
-)
+from salearn.settings import Field, dump, keyed, settings
+from salearn.store import atomic, canonical, content_key, read_lines, write_text
 
-Report = Callable[[int, int, dict[str, float]], None]
-CHECKPOINT, LOG, RECORD = "_checkpoint.pt", "train.jsonl", "record.json"
+CHECKPOINT = "_checkpoint.pt"
 MOMENTS = "optimizer.pt"
+SMALLER = "set a smaller sam.resolution, or take a smaller SAM3 (sam.weights)"
 
 
 @settings
@@ -50,15 +46,19 @@ class FinetuneSettings:
         positive_weight: of foreground pixels in the cross-entropy.
         bce_weight, dice_weight: of the two terms.
         loss: "prompt" = each prompt against everything else, with the weights above; "sfr" = half
-            Dice, half CE of the softmax over background and classes (SFR eq. 5).
+            Dice, half CE of the softmax over background and classes (SFR eq. 5); "semantic" =
+            Dice, focal loss, presence and hard negatives, with the weights of `semantic`.
         void: with loss=sfr, void pixels are "ignored", or stay "in_dice" as in SFR's code.
         bezier: random monotone map of half of the slices: "off", on slices brought to 0..1
             ("unit"), or on normalised intensities as they are ("zscored", SFR's code).
+        mining: tiers of hard negatives, {prompt, slice, pixel, boundary: true or false, ...};
+            None = every annotated mosaic is as likely. A 4-D job has `mining` and `negatives`.
         checkpoint_every, log_every: iterations.
         amp: bfloat16 autocast, on CUDA only.
     """
 
     LATER: ClassVar[tuple[str, ...]] = ("loss", "void", "bezier")
+    NEWER: ClassVar[tuple[str, ...]] = ("semantic", "mining")
     iterations: int = Field(default=220, ge=1)
     batch: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0)
@@ -71,9 +71,11 @@ class FinetuneSettings:
     bce_weight: float = Field(default=2.0, ge=0)
     dice_weight: float = Field(default=1.0, ge=0)
     augment: AugmentSettings = AugmentSettings()
-    loss: Literal["prompt", "sfr"] = "prompt"
+    loss: Literal["prompt", "sfr", "semantic"] = "prompt"
     void: Literal["ignored", "in_dice"] = "ignored"
     bezier: Literal["off", "unit", "zscored"] = "off"
+    semantic: SemanticSettings = SemanticSettings()
+    mining: NegativeSettings | None = None
     checkpoint_every: int = Field(default=50, ge=1)
     log_every: int = Field(default=10, ge=1)
     amp: bool = False
@@ -105,58 +107,41 @@ def finetune(
         start: folder of an adapter to go on from, in place of a fresh one.
         carry: take the optimiser's moments from there too, and leave those of this training.
         window: of all volumes (CT); None = from each volume's own intensities.
-        mining: of hard negatives; None = every annotated mosaic is as likely.
+        mining: of hard negatives; None = what the settings say.
 
     Returns:
         The record: counts of parameters, cases, settings, last loss; no times.
 
     Raises:
         TrainingError: nothing is annotated, or the loss is not finite (the cases are named).
-        ConfigError: a module of the arm does not exist, or a slice does not fit the mosaic.
+        ConfigError: a module of the arm does not exist, a slice does not fit the mosaic, or the
+            loss needs what `sam` does not give.
 
     Source: SFR section 1.2 (stage F_FT), with the loss of the measured prototype.
     """
     check_labeled(labeled, len(sam.prompts))
     if given.amp and sam.device.type != "cuda":
         raise ConfigError("finetune.amp: bfloat16 autocast is for CUDA (it is slower on a CPU)")
+    if mining is None and given.mining is not None:
+        mining = Mining(given.mining, seed)
     training = _Training(labeled, sam, arm, stitcher, given, seed, window, mining)
     if start is not None:
         training.go_on(start, carry)
     cases = sorted(e.case_id for e in labeled)
-    key = content_key(dump(given), type(arm).__name__, dump(arm), seed, cases)
+    key = content_key(keyed(given), type(arm).__name__, dump(arm), seed, cases)
     done = training.resume(work, key)
     last = given.iterations if training.parameters else 0  # zero-shot: nothing to train
     with torch.random.fork_rng(devices=[]):
         for iteration in range(done, last):
             loss = training.step(iteration)
-            _log(work, iteration + 1, given, loss, report)
+            log_loss(work, iteration + 1, given, loss, report)
             if (iteration + 1) % given.checkpoint_every == 0:
                 training.checkpoint(work, key, iteration + 1)
     save_adapted(training.sam, work)
     if carry:
         training.keep_moments(work)
-    return _recorded(training, cases, last, work)
-
-
-def _recorded(training: _Training, cases: list[Any], iterations: int, work: Path) -> dict[str, Any]:
-    losses = [None, *(line["loss"] for line in read_lines(work / LOG))]
-    record = describe_adapted(training.sam) | {
-        "cases": cases,
-        "iterations": iterations,
-        "last_loss": losses[-1],
-    }
-    write_json(work / RECORD, record)
-    return record
-
-
-def learning_rate(given: FinetuneSettings, iteration: int) -> float:
-    """Linear warm-up, then cosine or polynomial (power 0.9) decay to 0."""
-    warm = round(given.warmup * given.iterations)
-    if iteration < warm:
-        return given.learning_rate * (iteration + 1) / warm
-    share = (iteration - warm) / max(1, given.iterations - warm)
-    decay = 0.5 * (1 + math.cos(math.pi * share))
-    return given.learning_rate * (decay if given.schedule == "cosine" else (1 - share) ** 0.9)
+    told = training.portions.told
+    return recorded(training.sam, training.mining, cases, last, work, told)
 
 
 class _Training:
@@ -181,8 +166,13 @@ class _Training:
         self.given = given
         self.seed = seed
         self.parameters = trainable(sam)
+        self.portions = Portions(nets=[], generators={}, remedy=SMALLER)  # no batch norm in SAM3
+        mined = None if mining is None else mining.given
+        refuse_unfit(sam.settings, given, mined, trains=bool(self.parameters))
+        if mining is not None:
+            mining.prepare(self.mosaics, len(sam.prompts))
         self.optimizer = torch.optim.AdamW(
-            _groups(self.parameters, arm, len(sam.backbone.layers)),
+            parameter_groups(self.parameters, arm, len(sam.backbone.layers)),
             betas=given.betas,
             weight_decay=given.weight_decay,
         )
@@ -193,28 +183,51 @@ class _Training:
         torch.manual_seed(int(rng.integers(2**63)))  # dropout
         if self.mining is not None:
             self.mining.refresh(iteration, self.given.iterations, self.sam, self.mosaics)
-        pick = self.mining.pick if self.mining else None
-        images, target, cases = self.mosaics.draw(self.given.batch, rng, pick)
-        images, target = images.to(self.sam.device), target.to(self.sam.device)
-        amp = self.given.amp and self.sam.device.type == "cuda"
-        with torch.autocast(self.sam.device.type, torch.bfloat16, enabled=amp):
-            logits = self.sam(images)
-        loss = self._loss(logits.float(), target)
+        mining = self.mining
+        drawn = self.mosaics.sample(
+            self.given.batch,
+            rng,
+            mining.picker if mining else None,
+            mining.mapper if mining else None,
+        )
+        loss: float = self.portions.step(iteration, lambda: self._descend(drawn, iteration))
+        self._update(iteration)
+        return loss
+
+    def _descend(self, drawn: Drawn, iteration: int) -> float:
+        """The gradient of one step; the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(drawn)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"fine-tuning: the loss is {loss.item()} at iteration {iteration + 1}, with the "
-                f"cases {', '.join(cases)}: check their images for NaN, or lower "
+                f"cases {', '.join(drawn.cases)}: check their images for NaN, or lower "
                 "finetune.learning_rate"
             )
-        self._update(loss, iteration)
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        given = self.given
+    def _loss(self, drawn: Drawn) -> Tensor:
+        given, mining, device = self.given, self.mining, self.sam.device
+        target = drawn.target.to(device)
+        maps = None if drawn.maps is None else drawn.maps.to(device)
+        wants = given.loss == "semantic" and given.semantic.presence > 0
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=given.amp and device.type == "cuda"
+        ):
+            images = drawn.images.to(device)
+            answer, presence = self.portions.call(self.sam.answer, images, wants)
+        logits = answer.float()
         if given.loss == "sfr":
             return sfr_loss(logits, target, given.void)
-        loss = prompt_loss(logits, target, given)
-        return loss if self.mining is None else loss + self.mining.loss(logits, target)
+        weights = mining.weights(logits, target, maps) if mining else None
+        if given.loss == "prompt":
+            loss = prompt_loss(logits, target, given, weights)
+            return loss + mining.loss(logits, target, maps) if mining else loss
+        loss = semantic_loss(logits, presence, target, given.semantic, weights)
+        if mining is None or not given.semantic.negatives:
+            return loss
+        return loss + mining.loss(logits, target, maps, given.semantic.negatives)
 
     def go_on(self, folder: Path, carry: bool) -> None:
         """Take the weights of a saved adapter, and with `carry` the optimiser's moments."""
@@ -244,6 +257,7 @@ class _Training:
             "parameters": {name: p.detach() for name, p in self.parameters.items()},
             "optimizer": self.optimizer.state_dict(),
             "mining": self.mining.state() if self.mining else {},
+            "portions": self.portions.state(),
         }
         with atomic(work / CHECKPOINT) as path:
             torch.save(state, path)
@@ -258,6 +272,7 @@ class _Training:
                 for name, parameter in self.parameters.items():
                     parameter.copy_(state["parameters"][name])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.portions.take(state.get("portions", {}))
             if self.mining is not None:
                 self.mining.load(state["mining"])
         kept = [line for line in read_lines(work / LOG) if line["iteration"] <= done]
@@ -270,30 +285,8 @@ class _Training:
         state: dict[str, Any] = torch.load(path, map_location=self.sam.device, weights_only=True)
         return state if state["key"] == key else None
 
-    def _update(self, loss: Tensor, iteration: int) -> None:
+    def _update(self, iteration: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * learning_rate(self.given, iteration)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.given.clip)
         self.optimizer.step()
-
-
-def _groups(parameters: Mapping[str, Tensor], arm: Arm, blocks: int) -> list[dict[str, Any]]:
-    """Parameters of one learning rate each; an arm may scale it by the depth of a layer."""
-    scale_of = getattr(arm, "rate_scale", lambda name, blocks: 1.0)
-    groups: dict[float, list[Tensor]] = {}
-    for name, parameter in parameters.items():
-        groups.setdefault(scale_of(name, blocks), []).append(parameter)
-    groups = groups or {1.0: [torch.zeros(0)]}  # zero-shot: an optimiser wants something
-    return [{"params": tensors, "scale": scale} for scale, tensors in groups.items()]
-
-
-def _log(
-    work: Path, done: int, given: FinetuneSettings, loss: float, report: Report | None
-) -> None:
-    if done % given.log_every and done != given.iterations:
-        return
-    append_line(work / LOG, {"iteration": done, "loss": round(loss, 6)})
-    if report is not None:
-        report(done, given.iterations, {"loss": loss})

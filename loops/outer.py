@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -108,18 +108,38 @@ def run(
             continue
         selection = rounds.answered(k)
         if selection is None:
-            n = schedule.new_units(len(pool.labeled))
-            if n is None:
+            selection = choose(strategy, rounds, schedule, pool, inner.evidence, k, seed)
+            if selection is None:
                 return
-            on_file = rounds.on_file(pool)
-            _affordable(schedule.total - len(pool.labeled), on_file)
-            selection = strategy.select(on_file, n, inner.evidence(pool, k), rng_of(seed, k))
-            check(selection, on_file, n)
             oracle.annotate(selection.unit_ids, k)
         pool = pool.after(selection.unit_ids)
         record = _record(k, selection, pool, oracle) | inner.train(pool, k)
         append_line(log, record)
         yield record
+
+
+def choose(
+    strategy: Strategy,
+    rounds: Rounds,
+    schedule: Schedule,
+    pool: Pool,
+    evidence: Callable[[Pool, int], Evidence],
+    k: int,
+    seed: int,
+) -> Selection | None:
+    """What the strategy asks for in round k; None once the schedule has come to its end.
+
+    Raises:
+        ConfigError: the budget is larger than the pool.
+    """
+    n = schedule.new_units(len(pool.labeled))
+    if n is None:
+        return None
+    on_file = rounds.on_file(pool)
+    _affordable(schedule.total - len(pool.labeled), on_file)
+    selection = strategy.select(on_file, n, evidence(pool, k), rng_of(seed, k))
+    check(selection, on_file, n)
+    return selection
 
 
 def rng_of(seed: int, round: int) -> np.random.Generator:

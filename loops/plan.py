@@ -16,6 +16,7 @@ from loops.workbench import Workbench
 from salearn.data.phantoms import CLASSES
 from salearn.models import cost
 from salearn.models.arms.registry import Arm
+from salearn.models.arms.whole import ZeroShot
 from salearn.models.lora import trainable
 from salearn.models.sam3 import Sam
 from salearn.models.vnet import VNet
@@ -39,7 +40,7 @@ def plan_run(config: RunConfig, arm: Arm, measure: bool = False) -> dict[str, An
     prompts, channels = _task(config)
     return {
         "student": _student(config, channels, len(prompts) + 1),
-        "sam": _sam(config, arm, prompts, measure) if config.sfr else None,
+        "sam": _sam(config, arm, prompts, measure) if config.sfr or config.alone else None,
         "trainings": trainings(config),
         "hours": expected_hours(config),
     }
@@ -48,7 +49,19 @@ def plan_run(config: RunConfig, arm: Arm, measure: bool = False) -> dict[str, An
 def trainings(config: RunConfig) -> dict[str, int]:
     """How many models of each stage a run trains; none of them is in the store yet."""
     count = config.num_rounds * config.turns
+    if config.alone:
+        return {"rounds": count, "students": 0, "adapters": _alone(config)}
     return {"rounds": config.num_rounds, "students": count, "adapters": count * config.sfr}
+
+
+def _alone(config: RunConfig) -> int:
+    """Trainings of SAM3 alone: each round once, and every rate that a round tries."""
+    how, arm = config.adaptation, config.build_arm()
+    if isinstance(arm, ZeroShot):
+        return 0
+    more = len(how.grid(str(config.arm["name"]), arm)) - 1
+    rounds = config.num_rounds
+    return rounds + more * {"off": 0, "first": 1, "every": rounds}[how.choose_rate]
 
 
 def expected_hours(config: RunConfig) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Shaped, UInt8
 
 from loops.stitch_grid import NO_SLICE, Grid, Line, Pair, StitchSettings, fill_tiles
+from loops.stitch_tiles import Run, place, take
 from salearn.cases import IGNORE
-from salearn.resize import resize_linear, resize_nearest
+from salearn.resize import nearest_axis, resize_axis
 
 __all__ = ["VOID", "Layout", "StitchSettings", "Stitcher"]
 
@@ -54,6 +56,20 @@ class Layout:
         x = self.columns.starts()[tile % self.columns.count]
         return np.stack([self.tiles[mosaic, tile], mosaic, y, x], axis=1)
 
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Neighbouring slices in one row of tiles, in the order of the mosaics."""
+        found, columns = [], self.columns
+        y, x = self.rows.starts(), columns.starts()
+        grid = self.tiles.reshape(self.mosaics, self.rows.count, columns.count)
+        for sheet, row in np.ndindex(*grid.shape[:2]):
+            held = np.flatnonzero(grid[sheet, row] >= 0)
+            if held.size:
+                first, corner = int(grid[sheet, row, held[0]]), (int(y[row]), int(x[held[0]]))
+                size = (self.rows.size, columns.size)
+                found.append(Run(sheet, *corner, first, len(held), columns.pitch, size))
+        return found
+
     def stitch(
         self, image: Float[np.ndarray, "channel _x _y _z"]
     ) -> Float[np.ndarray, "mosaic channel _s _s"]:
@@ -62,24 +78,24 @@ class Layout:
         Raises:
             ValueError: the volume is not of the shape of this layout.
         """
-        slices = self._slices(image)
+        shown = self._shown(image)
         if self._resizes:
-            slices = resize_linear(slices, (self.rows.size, self.columns.size))
-        return self._place(slices, self.fill)
+            for axis, size in self._sides(self.rows.size, self.columns.size):
+                shown = resize_axis(shown, axis, size)
+        return self._place(shown, self.fill)
 
     def stitch_mask(self, mask: UInt8[np.ndarray, "_x _y _z"]) -> UInt8[np.ndarray, "mosaic _s _s"]:
         """The mask as mosaics; void is 255, what was 255 stays so."""
-        slices = self._slices(mask[None])
+        shown = self._shown(mask[None])
         if self._resizes:
-            slices = resize_nearest(slices, (self.rows.size, self.columns.size))
-        return self._place(slices, VOID)[:, 0]
+            for axis, size in self._sides(self.rows.size, self.columns.size):
+                shown = nearest_axis(shown, axis, size)
+        return self._place(shown, VOID)[:, 0]
 
     def slice_map(self) -> Int32[np.ndarray, "mosaic _s _s"]:
         """Slice index of every pixel, -1 in void."""
-        depth = self.shape[self.axis]
-        index = np.arange(depth, dtype=np.int32)[:, None, None, None]
-        size = (depth, 1, self.rows.size, self.columns.size)
-        return self._place(np.broadcast_to(index, size), NO_SLICE)[:, 0]
+        index = self._along(np.arange(self.shape[self.axis], dtype=np.int32))
+        return self._place(np.broadcast_to(index, (1, *self._tiled)), NO_SLICE)[:, 0]
 
     def void(self) -> Bool[np.ndarray, "mosaic _s _s"]:
         """Pixels that show no slice."""
@@ -90,13 +106,12 @@ class Layout:
         self, probabilities: Float[np.ndarray, "mosaic class _s _s"]
     ) -> Float[np.ndarray, "class _x _y _z"]:
         """Probabilities on the grid of the volume; slices seen several times are averaged."""
-        slices = self._take(probabilities)
-        height, width = self._plane
         if self._resizes:
-            slices = resize_linear(slices, (height, width))
-        elif slices.shape[2:] != (height, width):
-            slices = self._uncrop(slices)
-        return np.ascontiguousarray(np.moveaxis(slices, 0, self.axis + 1))
+            volume = self._take(probabilities, self._tiled)
+            for axis, size in self._sides(*self._plane):
+                volume = resize_axis(volume, axis, size)
+            return np.ascontiguousarray(volume)
+        return self._take(probabilities, self.shape)
 
     # --- parts ----------------------------------------------------------------------------
 
@@ -106,59 +121,76 @@ class Layout:
         return height, width
 
     @property
+    def _tiled(self) -> Shape:
+        """The volume with its slices in the size that they have in their tiles."""
+        sides = list(self.shape)
+        for axis, size in self._sides(self.rows.size, self.columns.size):
+            sides[axis - 1] = size
+        return sides[0], sides[1], sides[2]
+
+    @property
     def _resizes(self) -> bool:
         return not self.crop and (self.rows.size, self.columns.size) != self._plane
 
     @property
-    def _window(self) -> tuple[slice, slice]:
-        """The part of a slice that is shown (all of it, unless cropped)."""
-        if not self.crop:
-            return slice(None), slice(None)
-        y, x = (
-            (side - line.size) // 2
-            for side, line in zip(self._plane, (self.rows, self.columns), strict=True)
-        )
-        return slice(y, y + self.rows.size), slice(x, x + self.columns.size)
+    def _cuts(self) -> bool:
+        return self.crop and (self.rows.size, self.columns.size) != self._plane
 
-    def _slices(
+    @property
+    def _repeats(self) -> bool:
+        """Whether some slice lies in several mosaics."""
+        return int((self.tiles >= 0).sum()) > self.shape[self.axis]
+
+    @property
+    def _window(self) -> tuple[slice, ...]:
+        """The part of a volume "channel x y z" that is shown (all of it, unless cropped)."""
+        window = [slice(None)] * 4
+        if self.crop:
+            for axis, size in self._sides(self.rows.size, self.columns.size):
+                first = (self.shape[axis - 1] - size) // 2
+                window[axis] = slice(first, first + size)
+        return tuple(window)
+
+    def _sides(self, height: int, width: int) -> list[Pair]:
+        """The axes of a slice in "channel x y z", each with its new length."""
+        first, second = (axis + 1 for axis in range(3) if axis != self.axis)
+        return [(first, height), (second, width)]
+
+    def _along(self, values: Shaped[np.ndarray, " depth"]) -> Shaped[np.ndarray, "_x _y _z"]:
+        """A value for each slice, as an array that is as wide as the depth and 1 elsewhere."""
+        spread: np.ndarray = np.expand_dims(values, tuple(a - 1 for a, _ in self._sides(0, 0)))
+        return spread
+
+    def _shown(
         self, volume: Shaped[np.ndarray, "channel _x _y _z"]
-    ) -> Shaped[np.ndarray, "depth channel _h _w"]:
+    ) -> Shaped[np.ndarray, "channel _x2 _y2 _z2"]:
         if volume.shape[1:] != self.shape:
             raise ValueError(f"layout is for volumes of {self.shape}, got {volume.shape[1:]}")
-        return np.moveaxis(volume, self.axis + 1, 0)[(..., *self._window)]
+        return volume[self._window]
 
     def _place(
-        self, slices: Shaped[np.ndarray, "depth channel _h _w"], fill: int | float
+        self, volume: Shaped[np.ndarray, "channel _x _y _z"], fill: int | float
     ) -> Shaped[np.ndarray, "mosaic channel _s _s"]:
-        _, channels, height, width = slices.shape
-        size = (self.mosaics, channels, self.canvas, self.canvas)
-        mosaics = np.full(size, fill, slices.dtype)
-        # Each slice is written once, to its place: a padded copy and a reshape cost 3 times more.
-        for index, sheet, y, x in self.placements.tolist():
-            mosaics[sheet, :, y : y + height, x : x + width] = slices[index]
+        size = (self.mosaics, len(volume), self.canvas, self.canvas)
+        mosaics = np.full(size, fill, volume.dtype)
+        place(volume, self.axis, mosaics, self.runs)
         return mosaics
 
     def _take(
-        self, mosaics: Float[np.ndarray, "mosaic class _s _s"]
-    ) -> Float[np.ndarray, "depth class _h _w"]:
-        """Mean of the tiles of each slice."""
-        height, width = self.rows.size, self.columns.size
-        size = (self.shape[self.axis], mosaics.shape[1], height, width)
-        slices = np.zeros(size, mosaics.dtype)
-        for index, sheet, y, x in self.placements.tolist():
-            slices[index] += mosaics[sheet, :, y : y + height, x : x + width]
-        seen = np.bincount(self.tiles[self.tiles >= 0]).astype(mosaics.dtype)
-        if (seen > 1).any():
-            slices /= seen[:, None, None, None]
-        return slices
-
-    def _uncrop(
-        self, slices: Float[np.ndarray, "depth class _h _w"]
-    ) -> Float[np.ndarray, "depth class _h2 _w2"]:
-        full = np.zeros((*slices.shape[:2], *self._plane), slices.dtype)
-        full[:, 0] = 1
-        full[(..., *self._window)] = slices
-        return full
+        self, mosaics: Float[np.ndarray, "mosaic class _s _s"], shape: Shape
+    ) -> Float[np.ndarray, "class _x _y _z"]:
+        """Mean of the tiles of each slice; what was cropped away is background."""
+        make = np.zeros if self._cuts or self._repeats else np.empty
+        volume = make((mosaics.shape[1], *shape), mosaics.dtype)
+        shown = volume[self._window]
+        if self._cuts:
+            volume[0] = 1
+            shown[0] = 0
+        take(mosaics, self.runs, self.axis, shown, add=self._repeats)
+        if self._repeats:
+            seen = np.bincount(self.tiles[self.tiles >= 0]).astype(mosaics.dtype)
+            shown /= self._along(seen)
+        return volume
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from salearn.store import append_line, content_key, read_lines, write_json, writ
 __all__ = ["PseudoLossSettings", "Student", "StudentSettings", "load_student", "train_student"]
 
 Report = Callable[[int, int, dict[str, float]], None]
+Watch = Callable[[Trainer, Path], None]
 Which = Literal["student", "teacher", "second"]  # second: the other V-Net of cps
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def train_student(
     start: Path | None = None,
     carry: bool = False,
     label: Callable[[Tensor], Tensor] | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train student and teacher and write them into the folder `work`.
 
@@ -68,11 +70,13 @@ def train_student(
         start: folder of a student to go on from, in place of random weights.
         carry: take the optimisers' moments from there too, and leave those of this training.
         label: labels the crops of every step (SFR's online pseudo-labels).
+        watch: called with trainer and folder before the first and after each iteration; it looks.
 
     Raises:
         ConfigError: the host cannot be trained with so few cases, see `check_host`.
         DataError: an example does not fit the others or the number of classes.
-        TrainingError: no labeled example, or a loss that is not finite (it names the cases).
+        TrainingError: no labeled example, a loss that is not finite (it names the cases), or a
+            card that cannot hold one crop.
 
     Source: SFR eq. 6 and 7.
     """
@@ -82,7 +86,7 @@ def train_student(
     # Dropout and initial weights draw from torch's global generator; the caller's is put back.
     with torch.random.fork_rng(devices=[]):
         trainer = Trainer(task, settings)
-        seconds = _train(trainer, work, content_key(facts), report)
+        seconds = _train(trainer, work, content_key(facts), report, watch)
         _finish(trainer, work, facts, seconds)
         if carry:
             keep_moments(trainer, work)
@@ -190,7 +194,9 @@ def _facts(task: Task, settings: StudentSettings) -> dict[str, Any]:
     }
 
 
-def _train(trainer: Trainer, work: Path, key: str, report: Report | None) -> float:
+def _train(
+    trainer: Trainer, work: Path, key: str, report: Report | None, watch: Watch | None
+) -> float:
     """Run the iterations that are left; CPU seconds spent, those before a kill included."""
     path, log, total = work / "_checkpoint.pt", work / "train.jsonl", trainer.settings.iterations
     state = load_state(path)
@@ -201,11 +207,15 @@ def _train(trainer: Trainer, work: Path, key: str, report: Report | None) -> flo
     kept = [line for line in read_lines(log) if line["iteration"] <= trainer.iteration]
     write_text(log, "".join(json.dumps(line, sort_keys=True) + "\n" for line in kept))
     start = time.process_time() - spent
+    if watch is not None:
+        watch(trainer, work)
     while trainer.iteration < total:
         terms = trainer.step()
         done = trainer.iteration
         if done % trainer.settings.log_every == 0 or done == total:
             append_line(log, {"iteration": done, **terms})
+        if watch is not None:
+            watch(trainer, work)
         if done % trainer.settings.checkpoint_every == 0 and done < total:
             seconds = time.process_time() - start
             save_state(path, {"key": key, "cpu_seconds": seconds, "trainer": trainer.state()})
@@ -226,10 +236,8 @@ def _finish(trainer: Trainer, work: Path, facts: dict[str, Any], seconds: float)
     if union:
         logger.warning(
             "classes %s are never predicted on labeled crops (%s); they died in training: try "
-            "another seed, more iterations or activation leaky_relu",
-            union,
-            dead,
-        )
+            "another seed, more iterations or activation leaky_relu", union, dead,
+        )  # fmt: skip
     save_weights(trainer.student, work / "student.safetensors")
     save_weights(trainer.teacher.module, work / "teacher.safetensors")
     for name, part in trainer.parts.items():
@@ -239,14 +247,13 @@ def _finish(trainer: Trainer, work: Path, facts: dict[str, Any], seconds: float)
     record = {
         **facts,
         "parameters": sum(p.numel() for p in trainer.student.parameters()),
-        "parts": {
-            name: sum(p.numel() for p in part.net.parameters())
-            for name, part in trainer.parts.items()
-        },
+        "parts": {n: sum(p.numel() for p in t.net.parameters()) for n, t in trainer.parts.items()},
         "iterations": trainer.iteration,
         "dead_classes": union,
         "dead_classes_of": dead,
     }
+    if trainer.portions.told:
+        record["oom"] = trainer.portions.told
     write_json(work / "record.json", record)
     write_json(work / "timing.json", {"cpu_seconds": round(seconds, 3)})
 

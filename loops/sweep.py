@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from loops.progress import Progress
+from loops.studies.attempt import run_job
 from loops.studies.backends import ray_tune, serial, slurm
 from loops.studies.expected import expected
 from loops.studies.ledger import Ledger
+from loops.studies.parts import jobs_of
 from loops.studies.standing import rows, study_status, write_study
 from loops.studies.study import Cell, Study
 from salearn.errors import ConfigError
@@ -32,6 +34,7 @@ def sweep(
     Args:
         only: keys of cells; the others are left alone. A cell that another process holds is then
             waited for no longer than it takes to find out whether that process is alive.
+            "KEY:2" is round 2 of a cell whose budgets run side by side.
 
     Returns:
         {"study", "cells", "ran", "elsewhere", "skipped", "failed", "results"}, results one row a
@@ -44,8 +47,11 @@ def sweep(
     if todo:
         progress.say(f"{study.settings.name}: {len(todo)} of {len(study.cells)} cells to run")
         with _watched(todo, progress):
-            patience = 2 * study.settings.stale if only else None
-            _drive(study, todo, ledger, progress, patience)
+            if any(":" in name for name in only):
+                _run_parts(study, todo, ledger, progress, only)
+            else:
+                patience = 2 * study.settings.stale if only else None
+                _drive(study, todo, ledger, progress, patience)
     write_study(study, ledger)
     done = [cell for cell in todo if cell.done]
     ran = [cell for cell in done if ledger.mine(cell)]
@@ -73,7 +79,7 @@ def queue(study: Study, submit: bool = False) -> dict[str, Any]:
         ConfigError: there is no sbatch here; the files are written all the same.
     """
     ledger = Ledger(study.out, study.settings.stale)
-    free = [c for c in study.cells if not c.done and ledger.claims.free(c.key)]
+    free = [c for c in study.cells if not c.done and ledger.free(c)]
     write_study(study, ledger)
     written = slurm.write(study, free, ledger)
     jobs = slurm.submit(written["scripts"]) if submit and free else []
@@ -94,6 +100,7 @@ def _document(study: Study, ledger: Ledger, todo: Sequence[Cell]) -> dict[str, A
 
 
 def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
+    only = [name.partition(":")[0] for name in only]
     strangers = set(only) - {cell.key for cell in study.cells}
     if strangers:
         raise ConfigError(
@@ -101,6 +108,15 @@ def _chosen(study: Study, only: Sequence[str]) -> list[Cell]:
             "lists the keys"
         )
     return [cell for cell in study.cells if not only or cell.key in only]
+
+
+def _run_parts(
+    study: Study, cells: Sequence[Cell], ledger: Ledger, progress: Progress, only: Sequence[str]
+) -> None:
+    """Run the named parts in this process, e.g. in a task of a Slurm array."""
+    for job in jobs_of(study, cells, progress.say):
+        if job.round is None or job.name in only:  # whole: its parts are done, or it has none
+            run_job(job, ledger, progress)
 
 
 def _drive(
@@ -116,7 +132,7 @@ def _drive(
     dead: dict[str, str] = {}
     since: float | None = None
     while left := [cell for cell in todo if not ledger.settled(cell, before[cell.key])]:
-        free = [cell for cell in left if ledger.claims.free(cell.key)]
+        free = [cell for cell in left if ledger.free(cell)]
         for cell in free:
             if cell.key in dead:
                 ledger.fail(cell, dead[cell.key])

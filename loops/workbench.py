@@ -25,9 +25,10 @@ from salearn.errors import DataError
 from salearn.oracle import Oracle
 from salearn.segmenter import PseudoLabels
 from salearn.settings import dump
-from salearn.store import Store, append_line, content_key, file_hash, read_lines
+from salearn.store import Store, append_line, content_key, file_hash, read_json, read_lines
 
 if TYPE_CHECKING:
+    from loops.pretraining.trunk import TrunkStage
     from salearn.features.embed import Embedder
     from salearn.models.sam3 import Sam
 
@@ -151,7 +152,10 @@ class Workbench:
 
     def labeled(self, case: CaseId) -> Example:
         """Image and annotated mask of a case."""
-        return Example(case_id=case, image=self.volume(case).image, mask=self.oracle.mask(case))
+        volume = self.volume(case)
+        return Example(
+            case_id=case, image=volume.image, mask=self.oracle.mask(case), spacing=volume.spacing
+        )
 
     def unlabeled(self, case: CaseId, soft: PseudoLabels | None = None) -> Example:
         """Image of a case without its mask, with a pseudo-label where one is believed."""
@@ -169,22 +173,39 @@ class Workbench:
 
     @cached_property
     def sam(self) -> Sam:
-        """SAM3 without an adapter, built or loaded when first needed."""
+        """SAM3 without an adapter, its trunk that of the pretext; loaded when first needed."""
         from salearn.models.sam3 import load_sam
 
-        return load_sam(self.config.sam, self.prompts)
+        base = load_sam(self.config.sam, self.prompts)
+        return base if self.trunk is None else self.trunk.beneath(base)
+
+    @cached_property
+    def trunk(self) -> TrunkStage | None:
+        """The stage that trains SAM3's trunk first, if the run has a pretext."""
+        pretext = self.config.build_pretext()
+        if pretext is None:
+            return None
+        from loops.pretraining.trunk import TrunkStage
+
+        return TrunkStage(self, pretext)
+
+    @cached_property
+    def sam_key(self) -> str:
+        """Content key of SAM3 without an adapter; nothing is trained to know it."""
+        from salearn.models.sam3 import sam_key
+
+        key = sam_key(self.config.sam)
+        return key if self.trunk is None else content_key(key, self.trunk.key)
 
     def embedder(self, adapter: Path | None = None, adapter_key: str = "") -> Embedder:
         """Embeds with the frozen encoder, or with an adapter."""
         from salearn.features.embed import Embedder
         from salearn.models.adapted import load_adapted
-        from salearn.models.sam3 import sam_key
 
         def sam() -> Sam:
             return self.sam if adapter is None else load_adapted(self.sam, adapter)
 
-        key = sam_key(self.config.sam)
-        config = self.config
+        config, key = self.config, self.sam_key
         return Embedder(sam, self.store, config.embed, config.data.axis, key, adapter_key)
 
     def train_once(
@@ -195,13 +216,15 @@ class Workbench:
         def counted(work: Path) -> None:
             with self.progress.stage(f"round {round} {stage}") as report, self.timed(stage, round):
                 make(work, report)
-            self._count(stage, key, round)
+            self._count(stage, key, round, work / "record.json")
 
         return self.store.get(stage, key, counted)
 
-    def _count(self, stage: str, key: str, round: int) -> None:
+    def _count(self, stage: str, key: str, round: int, record: Path) -> None:
         path = self.out / "trainings.jsonl"
-        line = {"stage": stage, "key": key, "round": round}
+        line: dict[str, Any] = {"stage": stage, "key": key, "round": round}
+        if record.exists() and (oom := read_json(record).get("oom")):  # the card was full
+            line["oom"] = oom
         if line not in read_lines(path):
             append_line(path, line)
 

@@ -57,6 +57,17 @@ def parse_unit(unit: UnitId) -> tuple[CaseId, int | None]:
     return CaseId(case), None if SIZE_MARK in index else int(index)
 
 
+def parse_units(units: Sequence[UnitId]) -> tuple[list[str], np.ndarray]:
+    """Case, and slice index (-1 for a volume or a patch), of many units: `parse_unit` of each."""
+    cases: list[str] = []
+    index: list[int] = []
+    for unit in units:  # a million of them: three times faster than a call for each
+        case, mark, place = unit.rpartition(SLICE_MARK)
+        cases.append(case if mark else unit)
+        index.append(int(place) if mark and SIZE_MARK not in place else -1)
+    return cases, np.array(index, dtype=np.int64)
+
+
 def parse_patch(unit: UnitId) -> tuple[Corner, Corner] | None:
     """First voxel and size of a patch; None for other units."""
     where = unit.rpartition(SLICE_MARK)[2]

@@ -1,19 +1,44 @@
-"""Hard negatives: which slices without a structure are shown in fine-tuning, and how often."""
+"""Hard negatives: four tiers, and which slices without a structure are shown, how often."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from salearn.hard_negatives_boundary import ContrastSettings
+from salearn.hard_negatives_guard import GuardSettings
 from salearn.settings import Field, settings
 
 
 @settings
-class NegativeSettings:
-    """Mining of negatives for text-prompted slices: prompt tier and slice tier.
+class OhemSettings:
+    """Pixel tier: K = min(N, ratio max(P, floor Omega)) background pixels are kept.
 
     Attributes:
-        prompt_weight: of a focal loss on prompts whose structure is not in the image; 0 = off.
+        ratio: of kept background to positive pixels.
+        floor: share of an image's known pixels that stands for its positives where it has fewer.
+    """
+
+    ratio: float = Field(default=3.0, gt=0)
+    floor: float = Field(default=0.005, gt=0, le=1)
+
+
+@settings
+class NegativeSettings:
+    """Mining of negatives for text-prompted slices, in four tiers that are switched one by one.
+
+    Attributes:
+        prompt: tier 1, a focal loss on prompts whose structure is not in the image.
+        slice: tier 2, slices without a structure are drawn by hardness, in a fixed proportion.
+        pixel: tier 3, the pixel loss is taken over positives and the hardest background alone.
+        boundary: tier 4, pixels weigh more near boundaries of little contrast.
+        guards: what is not mined, see `GuardSettings`; off by default, as the stored results of
+            tiers 1 and 2 had none.
+        prompt_weight: of tier 1 beside the losses "prompt" and "sfr" (finetune.loss=semantic has
+            a weight of its own); 0 = off.
         gamma: of that focal loss.
         share: of a step that shows slices without the structure (0.25 = one to three).
         hard: share of these that is drawn by hardness; the others are drawn evenly.
@@ -22,11 +47,20 @@ class NegativeSettings:
         warm: share of the iterations before hardness counts.
         refresh: hardness is measured anew with the model of the moment after this share.
         volumes: most volumes that are measured each time.
+        ohem, contrast, guard: of tiers 3 and 4, and of the guards.
 
-    Source: reference section 8.1, tiers 1 and 2 (a reconstruction; the paper only names hard
-    negative mining). There warm-up and refresh are given in epochs; here they are shares.
+    Source: adaptation notes 8.1 (a reconstruction; the paper only names hard negative mining).
+    There warm-up and refresh are given in epochs; here they are shares.
     """
 
+    NEWER: ClassVar[tuple[str, ...]] = (
+        "prompt", "slice", "pixel", "boundary", "guards", "ohem", "contrast", "guard",
+    )  # fmt: skip
+    prompt: bool = True
+    slice: bool = True
+    pixel: bool = False
+    boundary: bool = False
+    guards: bool = False
     prompt_weight: float = Field(default=0.5, ge=0)
     gamma: float = Field(default=2.0, ge=0)
     share: float = Field(default=0.25, ge=0, lt=1)
@@ -36,11 +70,27 @@ class NegativeSettings:
     warm: float = Field(default=0.25, ge=0, le=1)
     refresh: float = Field(default=0.15, gt=0, le=1)
     volumes: int = Field(default=8, ge=1)
+    ohem: OhemSettings = OhemSettings()
+    contrast: ContrastSettings = ContrastSettings()
+    guard: GuardSettings = GuardSettings()
+
+    @property
+    def looks(self) -> bool:
+        """Whether volumes are measured while the model learns."""
+        return self.slice or self.guards
 
     def due(self, iteration: int, iterations: int) -> bool:
         """Whether hardness is measured before this iteration (counted from 0)."""
         first, step = round(self.warm * iterations), max(1, round(self.refresh * iterations))
         return iteration >= max(1, first) and (iteration - first) % step == 0
+
+    def eased(self, factor: float) -> NegativeSettings:
+        """The same with the ratios of negatives to positives times `factor`."""
+        if factor == 1:
+            return self
+        ratio = factor * self.share / (1 - self.share)
+        ohem = replace(self.ohem, ratio=factor * self.ohem.ratio)
+        return replace(self, share=ratio / (1 + ratio), ohem=ohem)
 
 
 def hardness(

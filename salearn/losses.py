@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from salearn.cases import IGNORE
 
@@ -70,6 +71,72 @@ def dice_loss(
     overlap = (w * p * y).sum(axes)
     size = (w * (p * p + y * y)).sum(axes) if squared else (w * (p + y)).sum(axes)
     return (1 - (2 * overlap + smooth) / (size + smooth)).mean()
+
+
+def focal(
+    logits: Float[Tensor, "*shape"],
+    truth: Float[Tensor, "*shape"],
+    alpha: float | None = 0.25,
+    gamma: float = 2.0,
+) -> Float[Tensor, "*shape"]:
+    """Focal loss of every pixel: alpha_t (1 - p_t)^gamma times the cross-entropy.
+
+    Args:
+        alpha: weight of positives, 1 - alpha that of negatives; None = no weighting.
+
+    Source: Lin et al. 2017, in the binary form of SAM3's mask losses.
+    """
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    p = torch.sigmoid(logits)
+    wrong = p + truth - 2 * p * truth  # 1 - p_t
+    weighted = wrong**gamma * entropy
+    return weighted if alpha is None else weighted * (alpha * truth + (1 - alpha) * (1 - truth))
+
+
+def positive_dice(
+    logits: Float[Tensor, "b class h w"],
+    truth: Float[Tensor, "b class h w"],
+    known: Float[Tensor, "b 1 h w"],
+    smooth: float = 1.0,
+) -> Float[Tensor, ""]:
+    """1 - Dice of each prompt in each image, the mean over those with anything to find; else 0.
+
+    Source: adaptation notes 3.6: 1 - (2 sum(p y) + 1) / (sum p + sum y + 1) per sample, on positive
+    prompts only (an empty one would ask for an empty map far more loudly than the pixels do).
+    """
+    p, y = torch.sigmoid(logits) * known, truth * known
+    size = y.sum((2, 3))
+    lost = 1 - (2 * (p * y).sum((2, 3)) + smooth) / (p.sum((2, 3)) + size + smooth)
+    present = size > 0
+    return (lost * present).sum() / present.sum().clamp_min(1)
+
+
+def mined_pixels(
+    logits: Float[Tensor, "b class h w"],
+    truth: Bool[Tensor, "b class h w"],
+    known: Bool[Tensor, "b class h w"],
+    ratio: float = 3.0,
+    floor: float = 0.005,
+) -> Bool[Tensor, "b class h w"]:
+    """Pixels that online hard example mining keeps: all positives, and the worst of the negatives.
+
+    For each prompt in each image these are the K = min(N, ratio max(P, floor Omega)) background
+    pixels of the highest loss, which are those of the highest logit; P, N and Omega count positive,
+    negative and all known pixels. K is rounded up.
+
+    Source: adaptation notes 8.1, pixel tier (a reconstruction).
+    """
+    kept = truth & known
+    negative = known & ~truth
+    for index in range(logits.shape[0] * logits.shape[1]):
+        b, c = divmod(index, logits.shape[1])
+        flat = negative[b, c].flatten()
+        least = max(int(kept[b, c].sum()), floor * int(known[b, c].sum()))
+        count = min(int(flat.sum()), math.ceil(ratio * least))
+        scores = logits[b, c].detach().flatten().masked_fill(~flat, -math.inf)
+        chosen = scores.topk(count).indices
+        kept[b, c].view(-1)[chosen] = True
+    return kept
 
 
 def consistency_mse(

@@ -94,7 +94,8 @@ class Oracle:
         """Note that a person annotated a unit; a unit that is annotated already stays as it is.
 
         Args:
-            source: {"file", "sha256"} of the returned mask, and what else the log should say.
+            source: {"file", "sha256"} of the returned mask, and what else the log should say; with
+                "seconds" it costs those, and not what drawing it would by the cost model.
         """
         self._charge("annotate", unit, round, source)
 
@@ -171,6 +172,8 @@ class Oracle:
         whole = self._open(parse_unit(unit)[0], line)
         earlier = self._units.get(parse_unit(unit)[0], []) if purpose == "annotate" else []
         line |= self._size(unit, whole, earlier)
+        if source and "seconds" in source:  # clicked and corrected, not drawn: another cost
+            line["seconds"] = source["seconds"]
         append_line(self._log, line)
         self._note(line)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -13,7 +14,7 @@ from salearn.errors import ConfigError
 
 T = TypeVar("T")
 
-__all__ = ["Field", "dump", "nearest", "parse", "settings"]
+__all__ = ["Field", "default_of", "dump", "keyed", "nearest", "parse", "settings"]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
@@ -50,6 +51,35 @@ def parse(cls: type[T], values: Mapping[str, Any] | None, where: str) -> T:
 def dump(value: object) -> Any:
     """A settings instance as plain JSON values, defaults included."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def keyed(value: Any) -> dict[str, Any]:
+    """A settings instance as it enters content keys, at any depth without what is `NEWER`.
+
+    Fields that a class names in `NEWER` were added after results had been stored: while they hold
+    their default they stay out, so that a setting nobody uses makes no old result be made again.
+    """
+    shown: dict[str, Any] = dump(value)
+    _leave_out(value, shown)
+    return shown
+
+
+def _leave_out(value: Any, shown: dict[str, Any]) -> None:
+    newer = getattr(type(value), "NEWER", ())
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if field.name in newer and part == default_of(field):
+            del shown[field.name]
+        elif is_dataclass(part) and isinstance(shown.get(field.name), dict):
+            _leave_out(part, shown[field.name])
+
+
+def default_of(field: Any) -> Any:
+    """What a field of a settings class holds where nothing is given."""
+    default = field.default
+    if hasattr(default, "get_default"):  # pydantic's Field
+        return default.get_default(call_default_factory=True)
+    return field.default_factory() if default is MISSING else default
 
 
 def _sentence(cls: type[Any], item: Any, where: str) -> str:

@@ -14,10 +14,10 @@ from salearn.cases import Pool, UnitId
 from salearn.errors import ConfigError
 from salearn.evidence import Evidence
 from salearn.features.index import IndexSettings
-from salearn.features.rows import Vectors
+from salearn.features.rows import OneReading, Vectors
 from salearn.settings import Field, settings
 from strategies.limits import Limits
-from strategies.scene import Scene, has_adapted, look, rows_of, vectors_of
+from strategies.scene import Scene, has_adapted, look, naming, rows_of, vectors_of
 from strategies.terms import (
     bank_gap,
     competence,
@@ -171,9 +171,11 @@ def _gap(
     log.info("knowledge gap: %s", mode)
     if mode == "none":
         return np.ones(len(units))
-    frozen = vectors_of(evidence, units, False, options.index.memory) if adapted else z
     if mode == "drift":
-        return ranks(drift_gap(frozen, z))
+        vectors = np.asarray(evidence.embeddings(units, False))
+        with naming(units, vectors):  # one pass: neither copied as a whole nor kept
+            return ranks(drift_gap(OneReading(vectors), z))
+    frozen = vectors_of(evidence, units, False, options.index.memory) if adapted else z
     if mode == "stability":
         return ranks(_stability(units, frozen, evidence))
     assert bank is not None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from salearn.cases import UnitId, parse_unit
+from salearn.cases import UnitId, parse_unit, parse_units
 from strategies.terms import group_rows, snap
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,8 @@ class Limits:
     """
 
     def __init__(self, units: Sequence[UnitId], near_duplicate: float | None = None) -> None:
-        places = [parse_unit(u) for u in units]
-        self._volume = group_rows([str(case) for case, _ in places])
-        self._slice = np.array([-1 if z is None else z for _, z in places], dtype=np.int64)
+        cases, self._slice = parse_units(units)
+        self._volume = group_rows(cases)
         self._taken = np.zeros(len(units), dtype=bool)
         self._shut: dict[str, np.ndarray] = {}
         self._caps: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # group of a row; room in groups
@@ -82,11 +81,11 @@ class Limits:
         """Slices of a volume must lie >= gap apart from each other and from labeled ones."""
         self._gap = gap
         self._shut["slice_gap"] = np.zeros(len(self._taken), dtype=bool)
-        volume = {parse_unit(u)[0]: code for u, code in zip(units, self._volume, strict=True)}
+        volume = dict(zip(parse_units(units)[0], self._volume.tolist(), strict=True))
         for unit in labeled:
             case, z = parse_unit(unit)
             if z is not None and case in volume:
-                self._close(int(volume[case]), z)
+                self._close(volume[case], z)
 
     def _close(self, volume: int, z: int) -> None:
         near = (self._volume == volume) & (self._slice >= 0) & (abs(self._slice - z) < self._gap)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,10 +95,19 @@ def vectors_of(evidence: Evidence, units: Sequence[UnitId], adapted: bool, memor
         ValueError: an embedding is not finite; the message names the units.
     """
     vectors = np.asarray(evidence.embeddings(units, adapted))
-    try:
+    with naming(units, vectors):
         return open_rows(vectors, memory)
+
+
+@contextmanager
+def naming(units: Sequence[UnitId], vectors: Float[np.ndarray, "unit dim"]) -> Iterator[None]:
+    """Inside the block an embedding that is not finite is told by the units' names."""
+    try:
+        yield
     except ValueError:
         names = [str(units[row]) for row in not_finite(vectors)]
+        if not names:
+            raise
         raise ValueError(f"embeddings must be finite; these units' are not: {names}") from None
 
 

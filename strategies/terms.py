@@ -15,10 +15,11 @@ from salearn.features.index import (
     spherical_kmeans,
     unit_rows,
 )
-from salearn.features.rows import Rows, blank_rows, blocks
+from salearn.features.rows import OneReading, Rows, blank_rows, blocks
 
 DECIMALS = 6  # float32 dot products differ in the 7th decimal; equal things must stay equal
 EXACT = IndexSettings(factory="Flat")  # for searches among few rows: labeled ones, centres
+QUERIES = 1024  # rows whose cosines to labeled ones are held at a time
 BANK_SEED = 0  # the same reference bank gives the same centres in every round
 
 
@@ -74,9 +75,12 @@ def nearest_labeled(
     """Largest cosine of each unit to a labeled one; -1 if there is none."""
     if not len(labeled):
         return np.full(len(z), -1.0, dtype=np.float32)
-    similarity, _ = VectorIndex(labeled, EXACT).search(z, 1)
-    first: np.ndarray = similarity[:, 0]
-    return first
+    nearest = np.full(len(z), -1.0, dtype=np.float32)
+    for known in blocks(len(labeled)):
+        centres = labeled[known].T
+        for part in blocks(len(z), QUERIES):
+            np.maximum(nearest[part], (z[part] @ centres).max(axis=1), out=nearest[part])
+    return np.clip(nearest, -1, 1, out=nearest)
 
 
 def competence(nearest: Float[np.ndarray, " unit"], delta: float) -> float:
@@ -105,11 +109,12 @@ def gate(rho_rank: Float[np.ndarray, " unit"], threshold: float) -> Bool[np.ndar
 
 
 def drift_gap(
-    frozen: Float[np.ndarray, "unit dim"] | Rows, adapted: Float[np.ndarray, "unit dim"] | Rows
+    frozen: Float[np.ndarray, "unit dim"] | Rows | OneReading,
+    adapted: Float[np.ndarray, "unit dim"] | Rows,
 ) -> Float[np.ndarray, " unit"]:
     """1 - cosine between the frozen and the adapted embedding: how far adaptation moved a unit."""
     cosine = np.empty(len(frozen), dtype=np.float32)
-    for part in blocks(len(frozen)):
+    for part in blocks(len(frozen), QUERIES):
         cosine[part] = np.einsum("ud,ud->u", frozen[part], adapted[part])
     return snap(1 - cosine)
 

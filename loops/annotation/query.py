@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loops.adaptation.which import inner_of
 from loops.annotation.people import Asked, People, round_score
 from loops.cell import budgets, claimed, describe, set_threads
 from loops.config import RunConfig, load_run
-from loops.inner import Inner
 from loops.outer import check, replay, rng_of
 from loops.progress import Progress
 from loops.workbench import Workbench
@@ -119,7 +119,7 @@ class Turn:
     def evidence(self) -> Evidence:
         """What the strategy and the starting masks see: models of the round before."""
         if self._evidence is None:
-            self._evidence = Inner(self.bench).evidence(self.pool, self.round)
+            self._evidence = inner_of(self.bench).evidence(self.pool, self.round)
         return self._evidence
 
     def count(self, n: int | None) -> int:

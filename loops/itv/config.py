@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from loops.config import RunConfig
 from loops.config_parts import DataConfig
+from loops.tuning.checks import refuse_unfit
 from salearn.config import override, read_yaml
 from salearn.data.cache import Recipe
 from salearn.data.phantom4d import Phantom4dSettings
@@ -116,6 +117,13 @@ class ItvConfig(RunConfig):
             raise ConfigError("unit: what is annotated of a 4-D scan is a whole phase (volume)")
         if self.segmenter == "student" and self.mining != ("off",):
             raise ConfigError("mining: the student has no hard negatives; set mining=[off]")
+        if self.finetune.mining is not None:
+            raise ConfigError(
+                "finetune.mining: a 4-D job says with `mining` which arms have hard negatives, "
+                "and with `negatives` how they are mined; move the settings there"
+            )
+        if "hard" in self.mining:
+            refuse_unfit(self.sam, self.finetune, self.negatives)
 
     def require_structures(self, classes: Sequence[str]) -> None:
         """Refuse data with a class that has no entry, or entries without a class.

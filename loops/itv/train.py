@@ -26,13 +26,14 @@ from loops.progress import Report
 from loops.stitch import Stitcher, StitchSettings
 from loops.student import load_student, train_student
 from loops.tuning.mining import Mining
+from loops.tuning.record import queue_reviews
 from salearn.cases import CaseId
 from salearn.data.patches import Example
 from salearn.models.pixels import Window
 from salearn.models.sam3 import Sam, load_sam, sam_key
 from salearn.models.sam3_segmenter import SamSegmenter
 from salearn.segmenter import Segmenter
-from salearn.settings import dump
+from salearn.settings import dump, keyed
 from salearn.store import array_hash, content_key
 
 CODE_VERSION = 1  # raise when the same settings give another model or prediction
@@ -88,7 +89,7 @@ class PhaseTrainer:
         config, bench = self.config, self.bench
         seed = self._seed(number)
         prompts = [bench.prompts[label - 1] for label in group.labels]
-        parts = [dump(p) for p in (config.build_arm(), self.stitcher.settings, config.finetune)]
+        parts = [keyed(p) for p in (config.build_arm(), self.stitcher.settings, config.finetune)]
         how = [
             config.arm["name"],
             config.mode,
@@ -98,15 +99,18 @@ class PhaseTrainer:
             self.stitcher.axis,
             seed,
         ]
-        mined = dump(config.negatives) if arm == "hard" else None
+        mined = keyed(config.negatives) if arm == "hard" else None
         key = content_key(
             "itv-adapter", CODE_VERSION, sam_key(config.sam), parts, how, mined, self._data(masks)
         )
 
         def make(work: Path, report: Report) -> None:
-            mining = Mining(config.negatives, seed) if arm == "hard" else None
+            examples = list(self._examples(masks, group))
+            mining = None
+            if arm == "hard":
+                mining = Mining(config.negatives, seed, self._patients(examples))
             finetune(
-                list(self._examples(masks, group)),
+                examples,
                 self.sam(group),
                 config.build_arm(),
                 self.stitcher,
@@ -118,17 +122,34 @@ class PhaseTrainer:
                 mining=mining,
             )
 
-        return bench.train_once("adapters", key, round, make), key
+        folder = bench.train_once("adapters", key, round, make)
+        names = [bench.dataset.classes[label - 1] for label in group.labels]
+        queue_reviews(folder, bench.out, round, names)
+        return folder, key
+
+    def _patients(self, examples: Sequence[Example]) -> list[str]:
+        """Patient of every example; what shows another plane is no phase of the same grid."""
+        planes = len(orders(self.config.mode))
+        return [
+            f"{self.bench.patients[example.case_id]}/{number % planes}"
+            for number, example in enumerate(examples)
+        ]
 
     def _examples(self, masks: Masks, group: Group) -> Iterator[Example]:
         """Windowed phases with the mask of the group, once for each plane."""
         mode, axis = self.config.mode, self.config.data.axis
         for case, mask in sorted(masks.items()):
-            image = np.asarray(self.bench.volume(case).image)
-            chosen = group.mask(mask)
+            volume = self.bench.volume(case)
+            image, chosen = np.asarray(volume.image), group.mask(mask)
             views = shown(image, group.window, mode, axis)
             for order, view in zip(orders(mode), views, strict=True):
-                yield Example(case_id=case, image=view, mask=turned(chosen[None], order)[0])
+                x, y, z = (volume.spacing[axis] for axis in order)
+                yield Example(
+                    case_id=case,
+                    image=view,
+                    mask=turned(chosen[None], order)[0],
+                    spacing=(x, y, z),
+                )
 
     def _student(self, masks: Masks, round: int) -> tuple[Segmenter, str]:
         config, host, seed = self.config, self.config.build_host(), self._seed(0)

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from loops.learning.go_on import go_on
+from loops.learning.oom import Portions
 from loops.learning.student_settings import StudentSettings
-from loops.learning.task import Task
+from loops.learning.task import Task, host_name
 from loops.ssl.pseudo_label import PseudoLossSettings, pseudo_loss
 from loops.ssl.step import Once, Part, Plan, Step
 from salearn.cases import IGNORE
@@ -61,6 +62,7 @@ class Trainer:
         self.parts = self._build_parts(seeds[5])
         nets = {name: part.net for name, part in self.parts.items()}
         self.nets: dict[str, nn.Module] = {"student": self.student, **nets}
+        self.portions = self._portions()
         self.optimisers = {name: settings.optimiser_of(net) for name, net in self.nets.items()}
         self._labeled = self.sampler(task.labeled, settings.foreground_share)
         self._labeled.distinct = task.host.distinct_cases
@@ -93,17 +95,13 @@ class Trainer:
         """One iteration; the weighted loss terms and what the host logs.
 
         Raises:
-            TrainingError: a term or the gradient is not finite; it names the cases.
+            TrainingError: a term or the gradient is not finite (it names the cases), or the card
+                cannot hold one crop.
         """
         labeled, unlabeled = self.labeled_view(), self.unlabeled_view()
         for net in self.nets.values():
             net.train()
-        terms, log = self._terms(labeled, unlabeled)
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        self._check(values, labeled, unlabeled)
-        for optimiser in self.optimisers.values():
-            optimiser.zero_grad()
-        torch.autograd.backward([torch.stack(list(terms.values())).sum()])
+        values, log = self.portions.step(self.iteration, lambda: self._descend(labeled, unlabeled))
         norms = {f"gradient of {name}": self._clipped(net) for name, net in self.nets.items()}
         self._check(norms, labeled, unlabeled)
         for name, optimiser in self.optimisers.items():
@@ -124,6 +122,7 @@ class Trainer:
             "parts": {name: part.net.state_dict() for name, part in self.parts.items()},
             "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
             "rng": rng_state(self.generators),
+            "portions": self.portions.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -136,6 +135,7 @@ class Trainer:
             optimiser.load_state_dict(state["optimisers"][name])
         set_rng_state(self.generators, state["rng"])
         self.iteration = int(state["iteration"])
+        self.portions.take(state.get("portions", {}))
 
     def _view(
         self,
@@ -184,6 +184,30 @@ class Trainer:
         """Clip the gradient of one network; its norm before."""
         return float(nn.utils.clip_grad_norm_(net.parameters(), self.settings.clip or float("inf")))
 
+    def _portions(self) -> Portions:
+        """What is done when the card is full."""
+        name, host = host_name(self.task.host), self.task.host
+        why = f"host {name} needs its batch whole (splittable=False)"
+        return Portions(
+            nets=[*self.nets.values(), self.teacher.module],
+            generators=self.generators,
+            remedy="set student.batch=1 student.unlabeled_batch=1, or a smaller student.patch or "
+            "student.width",
+            whole="" if host.splittable else why,
+        )
+
+    def _descend(
+        self, labeled: View, unlabeled: View | None
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """The gradient of one step; the weighted terms and the host's log."""
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()
+        terms, log = self._terms(labeled, unlabeled)
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        self._check(values, labeled, unlabeled)
+        torch.autograd.backward([torch.stack(list(terms.values())).sum()])
+        return values, log
+
     def _terms(
         self, labeled: View, unlabeled: View | None
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -198,8 +222,8 @@ class Trainer:
     def _step(self, labeled: View, unlabeled: View | None) -> Step:
         generator, strong = self.generators["host"], self.settings.augment.strong
         return Step(
-            student=Once(self.student),
-            teacher=self.teacher,
+            student=Once(self.student, self.portions.call),
+            teacher=lambda image: self.portions.call(self.teacher, image),
             parts={name: part.net for name, part in self.parts.items()},
             image=labeled.weak,
             mask=labeled.mask,
@@ -208,13 +232,14 @@ class Trainer:
             restyle=lambda image: change_intensity(image.cpu(), strong, generator).to(image.device),
             progress=self.iteration / self.settings.iterations,
             generator=generator,
+            call=self.portions.call,
         )
 
     def _pseudo(
         self, step: Step, unlabeled: View, target: Tensor, chosen: PseudoLossSettings
     ) -> Tensor:
         """L_pl against whatever the host says it applies to."""
-        teacher = self.teacher(unlabeled.weak) if chosen.agreement == "teacher" else None
+        teacher = step.teacher(unlabeled.weak) if chosen.agreement == "teacher" else None
         inside = (unlabeled.mask != IGNORE).float()
         total = torch.zeros((), device=self.device)
         for logits, weight in self.task.host.plugged(step, unlabeled.weak):

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from loops.measuring.overlays import CASES, Overlays, place_overlays
-from loops.measuring.panels import Worst, place_panels
+from loops.adaptation.points import point_rows
+from loops.measuring.overlays import place_overlays
+from loops.measuring.panels import place_panels
+from loops.measuring.watch import Watch
 from loops.workbench import Workbench
 from salearn.cases import CaseId
 from salearn.data.volumes import result_name, write_labels
-from salearn.metrics.auc_levels import AucTable
 from salearn.metrics.evaluate import evaluate_case, summarise
 from salearn.segmenter import Segmenter
 from salearn.settings import dump
@@ -23,42 +24,62 @@ MEASURE_VERSION = 1
 Rows = list[dict[str, Any]]
 Part = Literal["validation", "test"]
 PARTS: tuple[Part, ...] = ("validation", "test")
-PICTURED = ("student", "test")  # the stage and split whose worst cases the report shows
+PICTURED = "test"  # the split whose worst cases the report shows
+EXTERNAL = "external"  # the split of another place, and what its cases are called after
 
 
 def measure(
-    bench: Workbench, segmenters: Mapping[str, tuple[Segmenter, str]], round: int
+    bench: Workbench,
+    segmenters: Mapping[str, tuple[Segmenter, str]],
+    round: int,
+    external: Workbench | None = None,
 ) -> dict[str, Any]:
     """Scores of every stage on every split; per-case rows go to cases.jsonl of the run.
 
-    With `auc.levels` the record gets "auc" too, and auc_cases.jsonl the presence scores.
+    With `auc.levels` the record gets "auc" too, and auc_cases.jsonl the presence scores; of SAM3
+    alone with `adaptation.operating` it gets "points".
 
     Args:
         segmenters: stage -> the segmenter and the key of what it was trained to.
+        external: a test set of another place; its cases are "external:" and their id.
     """
-    rows: Rows = []
-    areas: dict[str, Rows] = {"rows": [], "cases": []}
+    kinds = ["rows", *(["auc_rows", "auc_cases"] if bench.config.auc.levels else [])]
+    kinds += ["points"] if bench.config.operating else []
+    rows: dict[str, Rows] = {kind: [] for kind in kinds}
+    places = [(bench, split, str(split)) for split in PARTS]
+    places += [(external, "test", EXTERNAL)] if external else []
     for stage, (segmenter, key) in segmenters.items():
-        for split in PARTS:
-            entry = _scored(bench, segmenter, key, stage, split, round)
-            rows += _labelled(entry, "rows", stage, split, round)
-            for name in areas if bench.config.auc.levels else ():
-                areas[name] += _labelled(entry, f"auc_{name}", stage, split, round)
-    _keep(bench.out / "cases.jsonl", rows, round)
-    found: dict[str, Any] = {"metrics": _summaries(rows)}
+        for at, split, name in places:
+            entry = scored(at, segmenter, key, stage, split, round)
+            for kind in kinds:
+                rows[kind] += _labelled(entry, kind, stage, name, round)
+    _keep(bench.out / "cases.jsonl", rows["rows"], round)
+    found: dict[str, Any] = {"metrics": _summaries(rows["rows"])}
     if bench.config.auc.levels:
-        _keep(bench.out / "auc_cases.jsonl", areas["cases"], round)
-        found["auc"] = [{k: v for k, v in row.items() if k != "round"} for row in areas["rows"]]
+        _keep(bench.out / "auc_cases.jsonl", rows["auc_cases"], round)
+        found["auc"] = [{k: v for k, v in row.items() if k != "round"} for row in rows["auc_rows"]]
+    if bench.config.operating:
+        found["points"] = point_rows(_by_place(rows["points"]))
     return found
 
 
-def _labelled(entry: Path | None, name: str, stage: str, split: Part, round: int) -> Rows:
+def _labelled(entry: Path | None, kind: str, stage: str, split: str, round: int) -> Rows:
     """Rows of a store entry with the place they belong to."""
-    rows: Rows = [] if entry is None else read_lines(entry / f"{name}.jsonl")
-    return [{"round": round, "split": split, "stage": stage} | row for row in rows]
+    rows: Rows = [] if entry is None else read_lines(entry / f"{kind}.jsonl")
+    named = [{"round": round, "split": split, "stage": stage} | row for row in rows]
+    if split == EXTERNAL:  # another place may use the same ids
+        named = [r | {"case": f"{EXTERNAL}:{r['case']}"} if "case" in r else r for r in named]
+    return named
 
 
-def _scored(
+def _by_place(rows: Rows) -> dict[tuple[str, str], Rows]:
+    found: dict[tuple[str, str], Rows] = {}
+    for row in rows:
+        found.setdefault((row["split"], row["stage"]), []).append(row)
+    return found
+
+
+def scored(
     bench: Workbench, segmenter: Segmenter, key: str, stage: str, split: Part, round: int
 ) -> Path | None:
     """Store entry with the rows of one stage on one split; None if the split has no case."""
@@ -70,27 +91,22 @@ def _scored(
     against = [(case, bench.key(case), array_hash(mask)) for case, mask in masks.items()]
     auc = bench.config.auc
     how = [bench.dataset.classes, dump(bench.config.surface), *([dump(auc)] if auc.levels else [])]
+    how += ["points"] if bench.config.operating else []
+    # An external set has no pool, and no pictures of it are shown.
+    pictured = (stage, split) == (bench.config.headline, PICTURED) and bool(bench.split.pool)
     name = content_key("scores", MEASURE_VERSION, stage, key, against, how)
 
     def make(work: Path) -> None:
         with bench.progress.stage(f"round {round} measure {stage}"), bench.timed("measure", round):
-            worst = Worst(bench.config.panels if (stage, split) == PICTURED else 0)
-            slices = Overlays(bench.config.data.axis, CASES if (stage, split) == PICTURED else 0)
-            areas = AucTable(bench.dataset.classes, auc)
-            scored = _score(bench, segmenter, split, cases, round, worst, slices, areas)
-            write_lines(work / "rows.jsonl", scored)
-            if auc.levels:
-                write_lines(work / "auc_rows.jsonl", areas.rows())
-                write_lines(work / "auc_cases.jsonl", areas.cases)
-            if cause := worst.write(work / "panels"):
-                bench.progress.say(f"round {round}: no pictures of the worst cases ({cause})")
-            if cause := slices.write(work / "overlays"):
-                bench.progress.say(f"round {round}: no slices with overlay ({cause})")
+            watch = Watch.of(bench, pictured)
+            rows = _score(bench, segmenter, split, cases, round, watch)
+            write_lines(work / "rows.jsonl", rows)
+            watch.write(work, lambda text: bench.progress.say(f"round {round}: {text}"))
 
     entry = bench.store.get("scores", name, make)
     if bench.config.save_predictions:
         _save(bench, segmenter, stage, cases, round)
-    if (stage, split) == PICTURED:
+    if pictured:
         place_panels(bench, entry, round)
         place_overlays(bench, entry, round)
     return entry
@@ -102,9 +118,7 @@ def _score(
     split: Part,
     cases: tuple[CaseId, ...],
     round: int,
-    worst: Worst,
-    slices: Overlays,
-    areas: AucTable,
+    watch: Watch,
 ) -> Rows:
     rows: Rows = []
     volumes = [bench.volume(case) for case in cases]
@@ -116,10 +130,7 @@ def _score(
             labels, reference, volume.spacing, bench.dataset.classes, case, bench.config.surface
         )
         rows += found
-        worst.offer(found, volume, reference, labels)
-        slices.offer(case, volume.image[0], reference, labels)
-        if areas.how.levels:
-            areas.update(str(case), probabilities, reference)
+        watch.look(case, volume, reference, probabilities, found)
     return rows
 
 

@@ -43,7 +43,7 @@ def _refuse_deep(host: Host) -> None:
 
 
 def _student(config: RunConfig) -> str | None:
-    if config.student.flat:
+    if config.student.flat or config.alone:
         return None
     patch = list(config.student.patch)
     return (
@@ -52,7 +52,7 @@ def _student(config: RunConfig) -> str | None:
 
 
 def _stitch(config: RunConfig) -> str | None:
-    if not config.sfr or config.stitch.policy == "single":
+    if not (config.sfr or config.alone) or config.stitch.policy == "single":
         return None
     return f"there is nothing to stitch with policy '{config.stitch.policy}': stitch.policy=single"
 

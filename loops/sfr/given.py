@@ -97,8 +97,10 @@ class Cases:
             labels = make()
             if case in known and (mask := known[case].mask) is not None:  # annotated in part
                 labels = np.where(mask == IGNORE, labels, mask)
-            image = self.bench.volume(case).image
-            known[case] = Example(case_id=case, image=image, mask=labels)
+            volume = self.bench.volume(case)
+            known[case] = Example(
+                case_id=case, image=volume.image, mask=labels, spacing=volume.spacing
+            )
         return list(known.values())
 
     def _example(self, given: Given, case: CaseId) -> Example:

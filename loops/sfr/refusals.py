@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loops.adaptation.settings import AdaptationSettings
+from loops.tuning.checks import refuse_unfit
 from salearn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,9 +18,12 @@ def refuse_conflicts(config: RunConfig) -> None:
     Raises:
         ConfigError: two settings that cannot both be meant; the message names both.
     """
-    for clash in (_online(config), _void(config), _dropout(config), _weighted(config)):
+    clashes = _online(config), _void(config), _dropout(config), _weighted(config), _alone(config)
+    for clash in clashes:
         if clash:
             raise ConfigError(clash)
+    trains = config.arm.get("name") != "zero_shot"
+    refuse_unfit(config.sam, config.finetune, config.finetune.mining, trains)
 
 
 def _online(config: RunConfig) -> str | None:
@@ -62,3 +67,12 @@ def _weighted(config: RunConfig) -> str | None:
             "set pseudo_loss.case_confidence=true as well"
         )
     return None
+
+
+def _alone(config: RunConfig) -> str | None:
+    if config.alone or config.adaptation == AdaptationSettings():
+        return None
+    return (
+        f"adaptation: is read by learner=sam, and learner is {config.learner_name}; leave the "
+        "section out, or set learner=sam"
+    )

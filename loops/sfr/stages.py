@@ -15,10 +15,10 @@ from loops.sfr.keys import told
 from loops.sfr.rating import Labeler, Rating
 from loops.ssl.registry import HOSTS, Host
 from loops.stitch import Stitcher
-from loops.student import Student, load_student, train_student
+from loops.student import Student, Watch, load_student, train_student
+from loops.tuning.record import queue_reviews
 from loops.workbench import Workbench
 from salearn.cases import CaseId
-from salearn.models.sam3 import sam_key
 from salearn.segmenter import PseudoLabels, Segmenter
 from salearn.store import content_key
 
@@ -32,6 +32,7 @@ class Stages(Rating):
         super().__init__(bench)
         self.host = bench.config.build_host()
         self.arm = bench.config.build_arm()
+        self.watch: Watch | None = None  # looks at a student while it is trained, see loops.student
 
     # --- fine-tuning ----------------------------------------------------------------------
 
@@ -43,7 +44,7 @@ class Stages(Rating):
         settings = config.finetune
         if start.iterations is not None:
             settings = replace(settings, iterations=start.iterations)
-        values = [sam_key(config.sam), parts, self.bench.prompts, seed, *start.parts]
+        values = [self.bench.sam_key, parts, self.bench.prompts, seed, *start.parts]
         key = self.key("adapter", given, values)
 
         def make(work: Path, report: Report) -> None:
@@ -60,7 +61,9 @@ class Stages(Rating):
                 carry=start.carry,
             )
 
-        return Model(path=self.bench.train_once("adapters", key, given.round, make), key=key)
+        path = self.bench.train_once("adapters", key, given.round, make)
+        queue_reviews(path, self.bench.out, given.round, self.bench.dataset.classes)
+        return Model(path=path, key=key)
 
     def sam(self, adapter: Model) -> SamSegmenter:
         """SAM3 with an adapter."""
@@ -198,6 +201,7 @@ class Stages(Rating):
                 start=None if start.model is None else start.model.path,
                 carry=start.carry,
                 label=Labeler(self.sam(adapter)) if online and adapter else None,
+                watch=self.watch,
             )
 
         return Model(path=bench.train_once("students", key, given.round, make), key=key)

@@ -26,12 +26,15 @@ class Host:
 
     Attributes:
         unlabeled: whether it draws unlabeled crops.
+        splittable: whether its networks may see a batch in portions when a card is full; a host
+            whose own networks look across the batch says False.
         ema_decay: of the teacher, which is kept and evaluated whatever the host; 0.99 in the
             references at 6,000 iterations, 0.97 suits a few hundred.
     """
 
     SOURCE: ClassVar[str] = ""
     unlabeled: ClassVar[bool] = True
+    splittable: ClassVar[bool] = True
     ema_decay: float = Field(default=0.97, ge=0, lt=1)
 
     @property

@@ -46,11 +46,21 @@ class Part:
     saved: bool = False
 
 
-class Once:
-    """A V-Net that answers the same tensor from memory, so that terms share one pass."""
+def plainly(run: Callable[..., Any], *inputs: Any) -> Any:
+    """The answer of a network for the whole batch at once."""
+    return run(*inputs)
 
-    def __init__(self, net: VNet) -> None:
+
+class Once:
+    """A V-Net that answers the same tensor from memory, so that terms share one pass.
+
+    Args:
+        call: how a batch passes a network; in portions where the card is small.
+    """
+
+    def __init__(self, net: VNet, call: Callable[..., Any] = plainly) -> None:
         self.net = net
+        self._call = call
         self._seen: list[tuple[Tensor, Trace]] = []
 
     def trace(self, image: Float[Tensor, "b channel x y z"]) -> Trace:
@@ -58,7 +68,7 @@ class Once:
         for known, answer in self._seen:
             if known is image:
                 return answer
-        trace = self.net.trace(image)
+        trace: Trace = self._call(self.net.trace, image)
         self._seen.append((image, trace))
         return trace
 
@@ -68,7 +78,8 @@ class Once:
 
     def decode(self, encoded: Sequence[Tensor]) -> Tensor:
         """Logits from encoder features, e.g. disturbed ones of a `trace`."""
-        return self.net.decode(encoded).logits
+        trace: Trace = self._call(self.net.decode, encoded)
+        return trace.logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +97,7 @@ class Step:
         generator: the only source of randomness.
         log: numbers for the training log that are no loss terms (shares, means); fill it.
         memo: what `terms` leaves for `plugged` in the same step.
+        call: how a batch passes a network; in portions where the card is small.
     """
 
     student: Once
@@ -100,6 +112,7 @@ class Step:
     restyle: Callable[[Tensor], Tensor] = lambda image: image
     log: dict[str, float] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict)
+    call: Callable[..., Any] = plainly
 
     def views(self) -> tuple[Tensor, Tensor] | None:
         """Weak and strong view of the unlabeled crops, or None."""
@@ -107,12 +120,12 @@ class Step:
 
     def part(self, name: str, *inputs: Any) -> Tensor:
         """The answer of an extra network."""
-        answer: Tensor = self.parts[name](*inputs)
+        answer: Tensor = self.call(self.parts[name], *inputs)
         return answer
 
     def fixed(self, name: str, *inputs: Any) -> Tensor:
         """The same, but no gradient reaches its weights: it flows to the inputs only."""
         net = self.parts[name]
         weights = {key: value.detach() for key, value in net.named_parameters()}
-        answer: Tensor = functional_call(net, weights, inputs)
+        answer: Tensor = self.call(lambda *given: functional_call(net, weights, given), *inputs)
         return answer

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from loops.studies.parts import claims_of
 from loops.studies.study import Cell
 from salearn.claims import STALE_SECONDS, Claim, Claims
 from salearn.store import read_lines
@@ -22,11 +23,21 @@ class Ledger:
         self.claims = Claims(out / "ledger", stale)
         self.out = out
         self.sweep = sweep or uuid.uuid4().hex[:12]
+        self._parts: dict[Path, Claims] = {}
 
     def take(self, cell: Cell) -> Claim | None:
         """Begin an attempt at a cell; None while another process is at it."""
         told = {"name": cell.name, "kind": cell.kind, "sweep": self.sweep}
         return self.claims.take(cell.key, told)
+
+    def free(self, cell: Cell) -> bool:
+        """Whether nobody is at a cell or at a part of it."""
+        return self.claims.free(cell.key) and not self.in_parts(cell.out)
+
+    def in_parts(self, folder: Path) -> bool:
+        """Whether somebody is at a part of the cell in a folder."""
+        claims = self._parts.setdefault(folder, claims_of(folder, self.claims.stale))
+        return any(not claims.free(part) for part in claims.known())
 
     def ended(self, cell: Cell) -> int:
         """Number of the last attempt at a cell, less one if that has not ended yet."""
@@ -63,6 +74,8 @@ class Ledger:
         state = last.get("state", "unfinished")
         if state == "running" and self.claims.free(key):
             state = "interrupted"
+        if state != "running" and self.in_parts(folder):
+            state = "running"
         status = "done" if rounds >= num_rounds else state
         return {
             "status": status if status != "lost" else "interrupted",

@@ -11,6 +11,7 @@ from typing import Any
 
 from loops.config import PLACE_KEYS, RunConfig, parse_run
 from loops.studies.replays import replayed, with_order
+from loops.studies.search.tuned import with_tuned
 from loops.studies.study_settings import StudySettings
 from salearn.config import override, put, read_yaml
 from salearn.errors import ConfigError
@@ -76,8 +77,8 @@ def load_study(path: Path, changes: Sequence[str] = ()) -> Study:
     Raises:
         ConfigError: unknown key, name or factor, an impossible value, two equal cells.
     """
-    whole = override(read_yaml(path), changes)
-    values = {key: value for key, value in whole.items() if key != "study"}
+    whole = with_tuned(read_yaml(path), changes)
+    values = {key: value for key, value in whole.items() if key not in ("study", "search")}
     study = parse(StudySettings, whole.get("study"), f"{path}: study")
     values.setdefault("store", str(Path(study.out) / "store"))
     cells = tuple(

@@ -55,6 +55,8 @@ class StudySettings:
         parallel: most cells at once (default: as many as the cores allow).
         backend: "ray", "serial" without Ray in this process, or "slurm": one task of an array each.
         address: of a running Ray cluster, or "auto"; "" = a Ray of its own on this machine.
+        parallel_budgets: the rounds of a cell run side by side where its strategy looks at no model
+            (random, replay); results are those of the run in sequence.
         retries: how often a cell is started again whose worker died.
         stale: seconds without a sign of life after which a worker on another machine is dead.
         scheduler: "fifo"; schedulers that compare cells of different budgets are refused.
@@ -74,6 +76,7 @@ class StudySettings:
     parallel: int | None = Field(default=None, ge=1)
     backend: Literal["ray", "serial", "slurm"] = "ray"
     address: str = ""
+    parallel_budgets: bool = False
     retries: int = Field(default=2, ge=0)
     stale: float = Field(default=60.0, gt=0)
     scheduler: Literal["fifo", "asha", "pbt"] = "fifo"

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from loops.tuning.bezier import bezier_slices
 from salearn.cases import IGNORE
-from salearn.data.augment import AugmentSettings, augment
+from salearn.data.augment import AugmentSettings, augment, random_grid, warp
 from salearn.data.patches import Example
 from salearn.errors import TrainingError
 from salearn.models.pixels import Window, three_channels
-from salearn.mosaic import MosaicStitcher
+from salearn.mosaic import MosaicLayout, MosaicStitcher
 
 Pick = Callable[[int, np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
+Maps = Callable[[int], np.ndarray]
 MOST_EMPTY = 20  # volumes without anything annotated in view, one after the other
 
 
@@ -29,6 +30,22 @@ class _Volume:
     image: Float[Tensor, "1 channel x y z"]
     mask: Int[Tensor, "1 x y z"]
     window: Window
+    spacing: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Mosaics of one step.
+
+    Attributes:
+        cases: that were looked at for them, in order.
+        maps: what `sample` was asked to carry along, moved as image and mask were.
+    """
+
+    images: Float[Tensor, "b 3 h w"]
+    target: Int[Tensor, "b h w"]
+    cases: list[str]
+    maps: Float[Tensor, "b map h w"] | None
 
 
 class LabeledMosaics:
@@ -60,68 +77,139 @@ class LabeledMosaics:
         """How many volumes."""
         return len(self._volumes)
 
+    @property
+    def axis(self) -> int:
+        """Along which volumes are sliced."""
+        return self._stitcher.axis
+
+    @property
+    def cases(self) -> list[str]:
+        """Case of each volume."""
+        return [volume.case_id for volume in self._volumes]
+
     def plain(
         self, index: int
     ) -> tuple[Float[np.ndarray, "mosaic channel h w"], UInt8[np.ndarray, "mosaic h w"]]:
         """The mosaics of a volume without augmentation, and their masks."""
+        layout, mask = self.layout(index), self.mask(index)
+        return layout.stitch(self._shown(index)), layout.stitch_mask(mask)
+
+    def layout(self, index: int) -> MosaicLayout:
+        """Where the slices of a volume lie."""
+        x, y, z = self._volumes[index].mask.shape[1:]
+        return self._stitcher.layout((x, y, z), *self._size)
+
+    def mask(self, index: int) -> UInt8[np.ndarray, "x y z"]:
+        """What is annotated of a volume."""
+        return self._volumes[index].mask[0].numpy().astype(np.uint8)
+
+    def gray(self, index: int) -> Float[np.ndarray, "x y z"]:
+        """A volume as it is shown, without augmentation, the mean of its channels."""
+        mean: np.ndarray = self._shown(index).mean(axis=0)
+        return mean
+
+    def spacing(self, index: int) -> tuple[float, float, float]:
+        """Of a volume, mm.
+
+        Raises:
+            TrainingError: it was not given.
+        """
         volume = self._volumes[index]
-        x, y, z = volume.mask.shape[1:]
-        layout = self._stitcher.layout((x, y, z), *self._size)
-        stitched = layout.stitch(volume.window.scaled(volume.image[0].numpy()))
-        return stitched, layout.stitch_mask(volume.mask[0].numpy().astype(np.uint8))
+        if volume.spacing is None:
+            raise TrainingError(
+                f"fine-tuning: mining.boundary and mining.guards measure in mm, and case "
+                f"{volume.case_id} came without a spacing (Example.spacing)"
+            )
+        return volume.spacing
+
+    def _shown(self, index: int) -> Float[np.ndarray, "channel x y z"]:
+        volume = self._volumes[index]
+        return volume.window.scaled(volume.image[0].numpy())
 
     def draw(
         self, batch: int, rng: np.random.Generator, pick: Pick | None = None
     ) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, "b h w"], list[str]]:
+        """`sample` with nothing carried along."""
+        drawn = self.sample(batch, rng, pick)
+        return drawn.images, drawn.target, drawn.cases
+
+    def sample(
+        self,
+        batch: int,
+        rng: np.random.Generator,
+        pick: Pick | None = None,
+        maps: Maps | None = None,
+    ) -> Drawn:
         """Mosaics that show something annotated, their masks, and the cases they are from.
 
         Args:
             pick: which annotated mosaics of a volume are taken; None = any.
+            maps: further maps "map x y z" of a volume, to be carried along.
 
         Raises:
             TrainingError: the augmentation turns everything annotated out of sight.
         """
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         order = rng.permutation(len(self._volumes))
-        images: list[np.ndarray] = []
-        masks: list[np.ndarray] = []
+        parts: list[list[np.ndarray]] = [[], [], []]
         cases: list[str] = []
-        while len(images) < batch:
+        while len(parts[0]) < batch:
             index = int(order[len(cases) % len(order)])
-            volume = self._volumes[index]
-            cases.append(volume.case_id)
-            image, mask = self._view(volume, generator, rng)
-            used = np.flatnonzero((mask != IGNORE).any(axis=(1, 2)))
-            if len(cases) - len(images) > MOST_EMPTY:
+            cases.append(self._volumes[index].case_id)
+            view = self._view(index, generator, rng, maps)
+            used = np.flatnonzero((view[1] != IGNORE).any(axis=(1, 2)))
+            if len(cases) - len(parts[0]) > MOST_EMPTY:
                 raise TrainingError(
                     f"fine-tuning: the augmentation leaves nothing annotated in {cases[-3:]}; "
                     "make finetune.augment weaker"
                 )
-            room = batch - len(images)
-            chosen = pick(index, mask, used, room, rng) if pick else rng.permutation(used)[:room]
-            images.extend(image[chosen])
-            masks.extend(mask[chosen])
-        target = torch.from_numpy(np.stack(masks).astype(np.int64))
-        return three_channels(torch.from_numpy(np.stack(images))), target, cases
+            room = batch - len(parts[0])
+            chosen = pick(index, view[1], used, room, rng) if pick else rng.permutation(used)[:room]
+            for part, seen in zip(parts, view, strict=False):
+                part.extend(seen[chosen])
+        return Drawn(
+            images=three_channels(torch.from_numpy(np.stack(parts[0]))),
+            target=torch.from_numpy(np.stack(parts[1]).astype(np.int64)),
+            cases=cases,
+            maps=torch.from_numpy(np.stack(parts[2])) if maps else None,
+        )
 
     def _view(
-        self, volume: _Volume, generator: torch.Generator, rng: np.random.Generator
-    ) -> tuple[Float[np.ndarray, "mosaic channel h w"], UInt8[np.ndarray, "mosaic h w"]]:
+        self, index: int, generator: torch.Generator, rng: np.random.Generator, maps: Maps | None
+    ) -> list[np.ndarray]:
+        """Image "mosaic channel h w", mask "mosaic h w" and, if asked for, maps, augmented."""
+        volume, before = self._volumes[index], generator.get_state()
         image, mask = augment(volume.image, volume.mask, self._views, generator)
-        x, y, z = volume.mask.shape[1:]
-        layout = self._stitcher.layout((x, y, z), *self._size)
+        layout = self.layout(index)
         voxels: np.ndarray = image[0].numpy()
         if self._bezier != "off":
             voxels = bezier_slices(voxels, self._stitcher.axis, self._bezier, rng)
-        stitched = layout.stitch(volume.window.scaled(voxels))
-        return stitched, layout.stitch_mask(mask[0].numpy().astype(np.uint8))
+        view = [
+            layout.stitch(volume.window.scaled(voxels)),
+            layout.stitch_mask(mask[0].numpy().astype(np.uint8)),
+        ]
+        if maps is not None:
+            view.append(layout.stitch(self._moved(maps(index), before)))
+        return view
+
+    def _moved(
+        self, maps: Float[np.ndarray, "map x y z"], state: Tensor
+    ) -> Float[np.ndarray, "map x y z"]:
+        """The maps under the random map of space that `augment` drew from this state."""
+        generator = torch.Generator()
+        generator.set_state(state)
+        x, y, z = maps.shape[1:]
+        grid = random_grid(1, (x, y, z), (x, y, z), self._views, generator)
+        moved: np.ndarray = warp(torch.from_numpy(maps)[None], grid)[0].numpy()
+        return moved
 
 
 def _volume(example: Example, window: Window | None) -> _Volume:
     image = np.array(example.image, dtype=np.float32)  # a copy: it may be a read-only memory map
     mask = torch.from_numpy(np.asarray(example.mask, dtype=np.int64))
     shown = window or Window.of(image)
-    return _Volume(example.case_id, torch.from_numpy(image)[None], mask[None], shown)
+    pixels = torch.from_numpy(image)[None]
+    return _Volume(example.case_id, pixels, mask[None], shown, example.spacing)
 
 
 def check_labeled(labeled: Sequence[Example], num_prompts: int) -> None:

@@ -5,15 +5,40 @@ from __future__ import annotations
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from salearn.cases import IGNORE
+from salearn.losses import focal, positive_dice
 from salearn.models.sam3 import class_probabilities
+from salearn.settings import Field, settings
 
 SMOOTH = 1.0
 SFR_SMOOTH = 1e-10
+
+
+@settings
+class SemanticSettings:
+    """Weights of finetune.loss=semantic; a term of weight 0 is left out.
+
+    Attributes:
+        dice: lambda_d, of Dice, which only prompts with something to find have.
+        focal: lambda_f, of the focal loss of all prompts. alpha: weight of positive pixels in it
+            (.25 to .6 in the source; .6 is SAM3's own for its semantic head). gamma: its exponent.
+        presence: lambda_p, of the cross-entropy of the presence logit against "the mask is not
+            empty"; above 0 it needs sam.presence.
+        negatives: lambda_n, of the pixel term of hard negatives (tier 1 of finetune.mining).
+
+    Source: adaptation notes 3.6 (the binary text-prompted default, a reconstruction).
+    """
+
+    dice: float = Field(default=1.0, ge=0)
+    focal: float = Field(default=1.0, ge=0)
+    alpha: float = Field(default=0.6, ge=0, le=1)
+    gamma: float = Field(default=2.0, ge=0)
+    presence: float = Field(default=0.5, ge=0)
+    negatives: float = Field(default=1.0, ge=0)
 
 
 @runtime_checkable
@@ -36,28 +61,75 @@ class PromptWeights(Protocol):
         ...
 
 
+def known_truth(
+    target: Int[Tensor, "b h w"], num_prompts: int
+) -> tuple[Bool[Tensor, "b class h w"], Bool[Tensor, "b 1 h w"]]:
+    """Where each prompt's structure is, and which pixels are known."""
+    classes = torch.arange(1, num_prompts + 1, device=target.device).view(1, -1, 1, 1)
+    return target.unsqueeze(1) == classes, (target != IGNORE).unsqueeze(1)
+
+
 def prompt_loss(
-    logits: Float[Tensor, "b class h w"], target: Int[Tensor, "b h w"], given: PromptWeights
+    logits: Float[Tensor, "b class h w"],
+    target: Int[Tensor, "b h w"],
+    given: PromptWeights,
+    weights: Float[Tensor, "b class h w"] | None = None,
 ) -> Float[Tensor, ""]:
     """Weighted cross-entropy and Dice of each prompt against everything else.
 
     Pixels of value 255 (void, unannotated) reach neither term.
+
+    Args:
+        weights: of pixels in the cross-entropy, which becomes a weighted mean; None = all alike.
     """
-    known = (target != IGNORE).unsqueeze(1).to(logits.dtype)
-    classes = torch.arange(1, logits.shape[1] + 1, device=target.device).view(1, -1, 1, 1)
-    truth = (target.unsqueeze(1) == classes).to(logits.dtype)
+    found, seen = known_truth(target, logits.shape[1])
+    known, truth = seen.to(logits.dtype), found.to(logits.dtype)
+    weight = known if weights is None else known * weights
+    total = known.sum() * logits.shape[1] if weights is None else weight.sum()
     entropy = functional.binary_cross_entropy_with_logits(
         logits,
         truth,
-        weight=known,
+        weight=weight,
         pos_weight=torch.tensor(given.positive_weight, device=logits.device),
         reduction="sum",
-    ) / (known.sum() * logits.shape[1]).clamp_min(1)
+    ) / total.clamp_min(1)
     probability = torch.sigmoid(logits) * known
     axes = (0, 2, 3)
     overlap, size = (probability * truth).sum(axes), (probability + truth).sum(axes)
     dice = (1 - (2 * overlap + SMOOTH) / (size + SMOOTH)).mean()
     return given.bce_weight * entropy + given.dice_weight * dice
+
+
+def semantic_loss(
+    logits: Float[Tensor, "b class h w"],
+    presence: Float[Tensor, "b class"] | None,
+    target: Int[Tensor, "b h w"],
+    given: SemanticSettings,
+    weights: Float[Tensor, "b class h w"] | None = None,
+) -> Float[Tensor, ""]:
+    """Dice of positive prompts, focal loss of all, cross-entropy of presence; see the settings.
+
+    An image in which nothing is known has no say about presence. What is annotated in part is
+    taken as it is: a structure that is only in the unannotated part counts as absent.
+
+    Args:
+        presence: logits; None where their term has no weight.
+        weights: of pixels in the focal loss, which becomes a weighted mean; None = all alike.
+    """
+    found, seen = known_truth(target, logits.shape[1])
+    known, truth = seen.to(logits.dtype), found.to(logits.dtype)
+    weight = known.expand_as(logits) if weights is None else known * weights
+    pixels = focal(logits, truth, given.alpha, given.gamma)
+    loss = given.focal * (pixels * weight).sum() / weight.sum().clamp_min(1)
+    if given.dice:
+        loss = loss + given.dice * positive_dice(logits, truth, known)
+    if presence is not None:
+        there, said = found.flatten(2).any(2), seen.flatten(2).any(2).expand_as(presence)
+        entropy = functional.binary_cross_entropy_with_logits(
+            presence, there.to(presence.dtype), weight=said.to(presence.dtype), reduction="sum"
+        )
+        loss = loss + given.presence * entropy / said.sum().clamp_min(1)
+    return loss
 
 
 def sfr_loss(

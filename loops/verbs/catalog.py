@@ -17,7 +17,7 @@ def add(app: typer.Typer) -> None:
 
 def list_names(
     kind: Annotated[
-        str, typer.Argument(help="strategies, hosts, arms, backbones, datasets, filters.")
+        str, typer.Argument(help="strategies, hosts, arms, pretexts, backbones, datasets, filters.")
     ],
     as_json: Json = False,
 ) -> None:

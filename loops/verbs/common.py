@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from salearn.store import finite
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Config = Annotated[Path, typer.Argument(help="A YAML file, e.g. configs/demo.yaml.")]
 Changes = Annotated[
@@ -18,5 +20,5 @@ Changes = Annotated[
 
 def print_json(value: Any) -> None:
     """Write one document to standard output."""
-    json.dump(value, sys.stdout, indent=1, default=str, allow_nan=False)
+    json.dump(finite(value), sys.stdout, indent=1, default=str, allow_nan=False)
     print()

@@ -26,6 +26,7 @@ class Example:
         mask: classes 0..K-1, 255 = not annotated; None for an unlabeled case.
         pseudo: class probabilities (float16 as stored) of an unlabeled case, or None.
         confidence: how far `pseudo` is believed, 0..1.
+        spacing: mm per voxel along x, y, z; None where nobody needs it.
     """
 
     case_id: CaseId
@@ -33,6 +34,7 @@ class Example:
     mask: UInt8[np.ndarray, "x y z"] | None = None
     pseudo: Float[np.ndarray, "class x y z"] | None = None
     confidence: float = 1.0
+    spacing: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,8 @@ def recall(rows: Vectors, found: Int[np.ndarray, "row k"], queries: int, seed: i
         similarity = z @ rows[part].T
         inside = (asked >= part.start) & (asked < part.stop)
         similarity[inside, asked[inside] - part.start] = -np.inf
-        both = np.concatenate([best, similarity], axis=1)
+        better = (similarity > best.min(axis=1, keepdims=True)).any(axis=0)  # few, after a while
+        both = np.concatenate([best, similarity[:, better]], axis=1)
         best = np.partition(both, both.shape[1] - k, axis=1)[:, -k:]
     bar = best.min(axis=1) - 1e-6
     hits = [

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from salearn.errors import ConfigError, WeightsError
-from salearn.models.arms.tensors import of_modules
+from salearn.models.arms.tensors import of_modules, presence_heads
 from salearn.models.sam3 import Sam
 from salearn.settings import Field, nearest, settings
 
@@ -83,7 +83,7 @@ def adapt(sam: Sam, given: LoraSettings, seed: int) -> Sam:
         lora_alpha=given.alpha,
         lora_dropout=given.dropout,
         target_modules=TARGETS.get(given.targets, given.targets),
-        modules_to_save=list(given.train_modules) or None,
+        modules_to_save=[*given.train_modules, *presence_heads(sam)] or None,
         bias="none",
     )
     adapted = _wrapped(sam, config, seed)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from salearn.errors import ConfigError
+from salearn.models.sam3_presence import gated, presence_logits
 from salearn.models.sam3_prompts import embed_prompts
 from salearn.models.sam3_weights import DEFAULT, HUB, TINY, build_model, weights_folder
-from salearn.settings import Field, dump, settings
+from salearn.settings import Field, keyed, settings
 from salearn.store import content_key, file_hash
 
 CODE_VERSION = 1  # raise when the same settings give other numbers
@@ -38,8 +39,12 @@ class SamSettings:
         dtype: "bfloat16" only on CUDA (slower than float32 on CPUs without it).
         gradient_checkpointing: training keeps 40 times less of the ViT, and computes it twice.
         attn: attention kernel of transformers.
+        presence: "off"; "train" = the DETR decoder is run in fine-tuning for its presence logit,
+            which finetune.loss=semantic trains; "gate" = also in prediction, where probabilities
+            are sigmoid(mask logit) * sigmoid(presence logit).
     """
 
+    NEWER: ClassVar[tuple[str, ...]] = ("presence",)
     weights: str = DEFAULT
     revision: str = "3c879f39826c281e95690f02c7821c4de09afae7"
     resolution: int | None = Field(default=None, ge=1)
@@ -48,6 +53,7 @@ class SamSettings:
     device: Literal["cpu", "cuda"] = "cpu"
     gradient_checkpointing: bool = False
     attn: Literal["sdpa", "eager"] = "sdpa"
+    presence: Literal["off", "train", "gate"] = "off"
 
     def __post_init__(self) -> None:
         if self.dtype == "bfloat16" and self.device == "cpu":
@@ -55,7 +61,7 @@ class SamSettings:
 
 
 class Sam(nn.Module):
-    """SAM3 without its text tower, DETR decoder unused; the base is frozen.
+    """SAM3 without its text tower, DETR decoder unused but for presence; the base is frozen.
 
     Attributes:
         model: `transformers.Sam3Model`, possibly with an adapter injected.
@@ -125,13 +131,24 @@ class Sam(nn.Module):
         return twin
 
     def forward(self, images: Float[Tensor, "b 3 side side"]) -> Float[Tensor, "b class side side"]:
-        """Semantic logits of each foreground class, at the resolution of the input.
+        """Logits of each foreground class, at the resolution of the input, as predicted with.
+
+        They are the semantic logits, gated where `SamSettings.presence` says so.
 
         Args:
             images: intensities -1..1 (SAM3's mean and standard deviation are both 0.5).
+        """
+        logits, presence = self.answer(images, self.settings.presence == "gate")
+        return logits if presence is None else gated(logits, presence)
 
-        Source: the forward of transformers' Sam3Model without DETR decoder, box and instance
-        heads, on which `semantic_seg` does not depend (bit-identical, tested).
+    def answer(
+        self, images: Float[Tensor, "b 3 side side"], presence: bool
+    ) -> tuple[Float[Tensor, "b class side side"], Float[Tensor, "b class"] | None]:
+        """Semantic logits, and the presence logit of each prompt if it is asked for.
+
+        Source: the forward of transformers' Sam3Model without box and instance heads, and without
+        DETR decoder unless presence is asked for; `semantic_seg` depends on none of them
+        (bit-identical, tested).
         """
         vision = self.model.vision_encoder(images.to(self.prompt_embeddings.dtype))
         b, k = len(images), len(self.prompts)
@@ -156,7 +173,10 @@ class Sam(nn.Module):
         logits = functional.interpolate(
             decoded.semantic_seg.float(), images.shape[-2:], mode="bilinear", align_corners=False
         )
-        return logits.view(b, k, *images.shape[-2:])
+        shaped = logits.view(b, k, *images.shape[-2:])
+        if not presence:
+            return shaped, None
+        return shaped, presence_logits(self.model, encoded, mask).view(b, k)
 
     def tokens(
         self, images: Float[Tensor, "b 3 side side"], block: int | None = None
@@ -243,7 +263,7 @@ def class_probabilities(
 def sam_key(given: SamSettings) -> str:
     """Content key of the base model: what its numbers depend on."""
     ignored = {"device", "gradient_checkpointing", "attn"}
-    values = {name: value for name, value in dump(given).items() if name not in ignored}
+    values = {name: value for name, value in keyed(given).items() if name not in ignored}
     if given.weights not in {TINY, HUB}:
         values["weights"] = _folder_hash(weights_folder(given.weights))
     return content_key("sam", CODE_VERSION, values)

@@ -112,6 +112,13 @@ def initialise(model: nn.Module, seed: int) -> None:
     The standard deviation 0.02 of transformers is far too small at widths of 32 and 96: nothing is
     learnt from it in hundreds of steps (measured, see the reference notes).
     """
+    initialise_modules(model, seed)
+    with torch.no_grad():
+        model.get_parameter("mask_decoder.semantic_projection.bias").fill_(SEMANTIC_BIAS)
+
+
+def initialise_modules(model: nn.Module, seed: int) -> None:
+    """The layers and position embeddings of any model of this family, without what is SAM3's."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
@@ -119,7 +126,6 @@ def initialise(model: nn.Module, seed: int) -> None:
         for name, parameter in model.named_parameters():
             if name.endswith("embeddings.position_embeddings"):
                 parameter.normal_(0, POSITION_SPREAD, generator=generator)
-        model.get_parameter("mask_decoder.semantic_projection.bias").fill_(SEMANTIC_BIAS)
 
 
 def _initialise_module(module: nn.Module, generator: Generator) -> None:

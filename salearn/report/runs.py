@@ -239,9 +239,12 @@ def _fixed_lines(config: str) -> tuple[str, ...]:
 
 
 def _differences(runs: Sequence[Run]) -> dict[str, str]:
-    flat = {run.key: _without_queries(dict(_flatten(_parse(run.config)))) for run in runs}
+    flat = {
+        run.key: _with_arm(_without_queries(dict(_flatten(_parse(run.config))))) for run in runs
+    }
     keys = sorted({key for values in flat.values() for key in values} - FREE_KEYS)
-    telling = [key for key in keys if len({values.get(key) for values in flat.values()}) > 1]
+    # A setting that an older version did not know is as one that is not given.
+    telling = [k for k in keys if len({values.get(k, "None") for values in flat.values()}) > 1]
     return {
         run: ", ".join(f"{key}={values.get(key)}" for key in telling)
         for run, values in flat.items()
@@ -256,6 +259,16 @@ def _without_queries(values: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in values.items() if not key.startswith(drop)}
 
 
+def _with_arm(values: dict[str, str]) -> dict[str, str]:
+    """The arm of SAM3 as one value, "lora(rank=16)", in place of a key for each of its settings."""
+    own = {k.removeprefix("arm."): v for k, v in values.items() if k.startswith("arm.")}
+    if not own:
+        return values
+    rest = ", ".join(f"{k}={v}" for k, v in own.items() if k != "name")
+    others = {k: v for k, v in values.items() if not k.startswith("arm.")}
+    return others | {"arm": f"{own.get('name')}({rest})" if rest else str(own.get("name"))}
+
+
 def settings_of(run: Run) -> dict[str, str]:
     """Dotted key -> value of every setting in config.yaml."""
     return settings_of_text(run.config)
@@ -264,6 +277,12 @@ def settings_of(run: Run) -> dict[str, str]:
 def settings_of_text(config: str) -> dict[str, str]:
     """Dotted key -> value of every setting in the text of a config.yaml."""
     return dict(_flatten(_parse(config)))
+
+
+def parsed_config(run: Run) -> dict[str, Any]:
+    """The settings in config.yaml, as they are nested there."""
+    found: dict[str, Any] = _parse(run.config)
+    return found
 
 
 def _parse(config: str) -> Any:

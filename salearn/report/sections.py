@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from salearn.report.adaptation import TITLE as ARMS
+from salearn.report.adaptation import arm_blocks, arm_frames
 from salearn.report.aggregate import CurveSettings
 from salearn.report.areas import area_cells, bounded, reference, target_cells
 from salearn.report.auc_cells import auc_blocks
@@ -61,7 +63,9 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
     full, words = reference(part, rows, how)
     found = list(extrapolations(part.curves_for(metric), full, how)) if bounded(metric) else []
     choice, chosen = choice_blocks(part.runs, slug)
+    arms = arm_blocks(part.runs, how, slug)
     blocks: list[tuple[str, str, list[Block]]] = [
+        *([("arms", ARMS, arms)] if arms else []),
         ("curves", "Budget curves", _curve_blocks(part, how, slug, rows)),
         ("differences", "Differences to the baselines", _difference_blocks(part, how, slug)),
         ("forest", "Forest of paired differences", _forest_blocks(forest, slug)),
@@ -93,6 +97,7 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
             f"beyond_{slug}": pd.DataFrame([one.row() for one in found]),
             f"curve_costs_{slug}": rows,
             **chosen,
+            **arm_frames(part.runs, how, slug),
         },
         drawings={} if forest.empty else {f"forest_{slug}": forest_drawing(forest)},
     )

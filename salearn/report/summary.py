@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from salearn.report.adaptation import TITLE as ARMS
+from salearn.report.adaptation import arm_lines
 from salearn.report.aggregate import CurveSettings
 from salearn.report.caveats import warnings_of
 from salearn.report.facts import compared_rows, provenance_lines
@@ -101,6 +103,9 @@ def render(report: Report, paths: dict[str, Path]) -> str:
 
 def _part_blocks(part: Part, how: CurveSettings) -> Iterator[str]:
     unit = UNITS.get(part.unit, "units")
+    if arms := arm_lines(part.runs, how, slug_of(part)):
+        yield f"### {ARMS}"
+        yield from (line.replace("### ", "#### ", 1) for line in arms)
     for metric in how.metrics:
         name = NAMES.get(metric, metric)
         yield f"### {name} on test cases, stage {part.stage}, mean over classes"

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from salearn.stats.draws import case_weights, drawn_cases, drawn_runs
+
 Method = Literal["percentile", "bca"]
 ENOUGH_SEEDS = 5  # two to four seeds say little about the spread over seeds
 FEW_CLUSTERS = 8  # below this an interval describes the sample and supports no claim
@@ -48,7 +50,9 @@ def percentile_intervals(
     levels = [(1 - level) / 2, (1 + level) / 2]
     found = np.empty((2, replicates.shape[1]))
     finite = np.isfinite(replicates).all(axis=0)
-    found[:, finite] = np.quantile(replicates[:, finite], levels, axis=0)
+    # a column at a time lies together in memory: three times faster than axis 0, the same bits
+    columns = np.ascontiguousarray(replicates[:, finite].T)
+    found[:, finite] = np.quantile(columns, levels, axis=1)
     for column in np.flatnonzero(~finite):
         found[:, column] = _quantiles(replicates[:, column], levels)
     return found[0], found[1]
@@ -117,7 +121,7 @@ def bootstrap_mean(
     of = np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     sums, sizes = np.bincount(of, weights=values), np.bincount(of)
     n = len(sizes)
-    weights = _weights(np.random.default_rng(seed), n, replicates)
+    weights = case_weights(np.random.default_rng(seed), n, replicates)
     means = (weights @ sums) / (weights @ sizes)
     estimate = float(values.mean())
     found = None
@@ -133,11 +137,6 @@ def bootstrap_mean(
         over="units" if clusters is None else "clusters",
         descriptive=n < FEW_CLUSTERS,
     )
-
-
-def _weights(rng: np.random.Generator, n: int, replicates: int) -> np.ndarray:
-    """How often each of n members is drawn in each replicate."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,9 +168,8 @@ class Hierarchy:
         """
         if not draws or num_cases < 1:
             raise ValueError(f"nothing to resample: {len(draws)} runs, {num_cases} cases")
-        runs_rng, cases_rng = (np.random.default_rng([seed, k]) for k in (0, 1))
-        runs = _run_weights(runs_rng, draws, replicates)
-        cases = _weights(cases_rng, num_cases, replicates)
+        runs = drawn_runs(seed, tuple(draws), replicates)
+        cases = drawn_cases(seed, num_cases, replicates)
         return cls(draws=tuple(draws), run_weights=runs, case_weights=cases)
 
     @property
@@ -225,7 +223,16 @@ class Hierarchy:
         self, values: Float[np.ndarray, "run case column"], level: float = 0.95
     ) -> Interval:
         """The estimate and its percentile interval; of paired differences if given those."""
-        low, high = percentile_interval(self.replicates(values), level)
+        return self.interval_of(values, self.replicates(values), level)
+
+    def interval_of(
+        self,
+        values: Float[np.ndarray, "run case column"],
+        replicates: Float[np.ndarray, " b"],
+        level: float = 0.95,
+    ) -> Interval:
+        """The same from replicates of the values that are there already."""
+        low, high = percentile_interval(replicates, level)
         return Interval(
             estimate=self.estimate(values),
             low=low,
@@ -239,19 +246,6 @@ class Hierarchy:
     def descriptive(self) -> bool:
         """Fewer than 8 cases: the interval supports no claim."""
         return bool(self.case_weights.shape[1] < FEW_CLUSTERS)
-
-
-def _run_weights(rng: np.random.Generator, draws: Sequence[int], replicates: int) -> np.ndarray:
-    """Draw seeds with replacement; in each copy of one, its runs with replacement."""
-    names, index = np.unique(draws, return_inverse=True)
-    copies = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
-    weights = np.zeros((replicates, len(draws)))
-    for draw in range(len(names)):
-        members = np.flatnonzero(index == draw)
-        n = len(members)
-        picked = rng.multinomial(copies[:, draw] * n, np.full(n, 1 / n))
-        weights[:, members] = picked / (n * len(names))
-    return weights
 
 
 def _case_means(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -270,6 +264,9 @@ def _case_means(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def nanmean(means: Float[np.ndarray, "*rest column"]) -> Float[np.ndarray, "*rest"]:
     """Mean over the last axis of what is defined, NaN where nothing is."""
+    if np.isfinite(means).all():
+        whole: np.ndarray = means.sum(axis=-1) / means.shape[-1]
+        return whole
     defined = ~np.isnan(means)
     counts = defined.sum(axis=-1)
     sums = np.where(defined, means, 0).sum(axis=-1)

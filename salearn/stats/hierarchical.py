@@ -46,7 +46,8 @@ def compare_methods(
     check_enough(NAME, first.shape[1], 2, unit)
     hierarchy = Hierarchy.make(draws, first.shape[1], replicates, seed)
     gaps = first - second
-    found, drawn = hierarchy.interval(gaps, level), hierarchy.replicates(gaps)
+    drawn = hierarchy.replicates(gaps)
+    found = hierarchy.interval_of(gaps, drawn, level)
     return Result(
         name=f"{NAME} over {hierarchy.over}",
         statistic=found.estimate,

@@ -12,7 +12,10 @@ from benchmarks import __main__ as door
 from benchmarks import common
 from benchmarks.bench_stitch import Loop
 
-NAMES = ["demo", "embed", "hosts", "select", "stitch", "student", "surface"]
+NAMES = [
+    "atrium", "cli", "demo", "embed", "feed", "gpu", "hosts", "million", "pseudo", "select",
+    "stats", "stitch", "student", "surface", "windows",
+]  # fmt: skip
 
 
 def one_row(**values):

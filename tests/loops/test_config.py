@@ -17,6 +17,7 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 STUDIES = [path for path in CONFIGS if "study" in read_yaml(path)]
 OTHERS = {
     "first_mask": load_run,
+    "hard_negatives": load_itv,
     "itv": load_itv,
     "pretrain_mini": partial(load, PretrainSettings),
 }

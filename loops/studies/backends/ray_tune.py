@@ -8,16 +8,32 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from loops.progress import Progress
-from loops.studies.attempt import from_order, order, run_one
+from loops.studies.attempt import from_order, order, run_job
 from loops.studies.expected import memory_mb
 from loops.studies.ledger import Ledger
+from loops.studies.parts import jobs_of
 from loops.studies.study import Cell, Study
 from salearn.errors import ConfigError
 
 SOCKET_PATH_LIMIT = 40  # Ray's sockets lie below its temporary root; AF_UNIX paths end at 107 bytes
+
+
+@runtime_checkable
+class Place(Protocol):
+    """Which Ray is used: `study` and `search` sections say so."""
+
+    @property
+    def address(self) -> str:
+        """Of a running cluster; "" = a Ray of its own on this machine."""
+        ...
+
+    @property
+    def object_store_mb(self) -> int:
+        """Bound on shared memory of a Ray of its own, MiB."""
+        ...
 
 
 def execute(study: Study, cells: Sequence[Cell], ledger: Ledger) -> dict[str, str]:
@@ -28,14 +44,17 @@ def execute(study: Study, cells: Sequence[Cell], ledger: Ledger) -> dict[str, st
     settings = study.settings
     memory = memory_mb(study, ledger)
     orders = [
-        order(cell, ledger) | {"resources": _resources(study, memory.get(cell.kind))}
-        for cell in cells
+        order(job, ledger) | {"resources": _resources(study, memory.get(job.cell.kind))}
+        for job in jobs_of(study, cells, Progress().say)
     ]
-    with _ray(study) as tune:
+    with ray_of(settings) as tune:
         tuner = tune.Tuner(
             tune.with_resources(run_trial, lambda config: config["cell"]["resources"]),
             param_space={"cell": tune.grid_search(orders)},
-            tune_config=tune.TuneConfig(max_concurrent_trials=settings.parallel),
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=settings.parallel,
+                reuse_actors=True,  # a fresh worker costs as many seconds of imports as a cell
+            ),
             run_config=tune.RunConfig(
                 name=f"tune_{ledger.sweep}",
                 storage_path=str((study.out / "ray").resolve()),
@@ -66,16 +85,16 @@ def _deaths(results: Any, retries: int) -> Iterator[tuple[str, str]]:
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """One Ray Tune trial: run the cell that `config["cell"]` describes."""
+    """One Ray Tune trial: run the cell, or the part of one, that `config["cell"]` describes."""
     from ray import tune
 
     given = {k: v for k, v in config["cell"].items() if k != "resources"}
     if Path(given["cwd"]).is_dir():  # a node of a cluster: paths of the study are relative
         os.chdir(given["cwd"])
-    cell, ledger = from_order(given)
-    with _log_file(cell.out / "progress.log"):
-        outcome = run_one(cell, ledger, Progress())
-    tune.report({"outcome": outcome, "rounds_done": cell.rounds_done})
+    job, ledger = from_order(given)
+    with _log_file(job.cell.out / "progress.log"):
+        outcome = run_job(job, ledger, Progress())
+    tune.report({"outcome": outcome, "rounds_done": job.cell.rounds_done})
 
 
 @contextmanager
@@ -92,8 +111,8 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _ray(study: Study) -> Iterator[Any]:
-    """A local Ray without dashboard, workers at niceness 0, bounded memory; or a given cluster."""
+def ray_of(settings: Place) -> Iterator[Any]:
+    """Ray Tune on a given cluster, or on a local Ray: no dashboard, niceness 0, bounded memory."""
     os.environ.update(
         RAY_worker_niceness="0",
         RAY_CHDIR_TO_TRIAL_DIR="0",
@@ -112,22 +131,22 @@ def _ray(study: Study) -> Iterator[Any]:
         yield tune
         return
     with tempfile.TemporaryDirectory(prefix="ray", dir=_short_root()) as root:
-        _start(study, root)
+        _start(settings, root)
         try:
             yield tune
         finally:
             ray.shutdown()
 
 
-def _start(study: Study, root: str) -> None:
+def _start(settings: Place, root: str) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = study.settings.address
+    address = settings.address
     if not address:
         ray.init(
             include_dashboard=False,
-            object_store_memory=study.settings.object_store_mb * 2**20,
+            object_store_memory=settings.object_store_mb * 2**20,
             num_cpus=os.cpu_count(),
             _temp_dir=root,
             **quiet,
@@ -137,7 +156,7 @@ def _start(study: Study, root: str) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"study.address={address}: no Ray cluster answers there ({error}); start one with "
+            f"address={address}: no Ray cluster answers there ({error}); start one with "
             "`ray start --head`, or leave the address out"
         ) from None
 

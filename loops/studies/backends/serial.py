@@ -12,6 +12,8 @@ from loops.studies.study import Cell, Study
 
 def execute(study: Study, cells: Sequence[Cell], ledger: Ledger) -> dict[str, str]:
     """Run the cells that nobody holds; nothing dies here without this process."""
+    if study.settings.parallel_budgets:
+        Progress().say("parallel_budgets: one process takes one budget after the other")
     for cell in cells:
         if not cell.done:  # another sweep may have been faster
             run_one(cell, ledger, Progress(prefix=f"{cell.name}: ", enabled=False))

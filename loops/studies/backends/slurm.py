@@ -19,8 +19,10 @@ from typing import Any
 
 import yaml
 
+from loops.progress import Progress
 from loops.studies.expected import memory_mb
 from loops.studies.ledger import Ledger
+from loops.studies.parts import jobs_of
 from loops.studies.study import Cell, Study
 from salearn.errors import ConfigError
 from salearn.store import content_key, write_text
@@ -52,15 +54,17 @@ def write(study: Study, cells: Sequence[Cell], ledger: Ledger) -> dict[str, Any]
     scripts = []
     limit = study.settings.slurm.array_limit
     memory = memory_mb(study, ledger)
-    for start in range(0, len(cells), limit):
-        part = cells[start : start + limit]
-        name = content_key([cell.key for cell in part])[:8]
-        write_text(folder / f"keys_{name}.txt", "".join(f"{cell.key}\n" for cell in part))
+    jobs = jobs_of(study, cells, Progress().say)
+    for start in range(0, len(jobs), limit):
+        part = jobs[start : start + limit]
+        name = content_key([job.name for job in part])[:8]
+        write_text(folder / f"keys_{name}.txt", "".join(f"{job.name}\n" for job in part))
         script = folder / f"array_{name}.sbatch"
-        most = max((memory[cell.kind] for cell in part if cell.kind in memory), default=None)
+        kinds = {job.cell.kind for job in part} & memory.keys()
+        most = max((memory[kind] for kind in kinds), default=None)
         write_text(script, _script(study, path, folder / f"keys_{name}.txt", len(part), most))
         scripts.append(str(script))
-    return {"scripts": scripts, "tasks": len(cells)}
+    return {"scripts": scripts, "tasks": len(jobs)}
 
 
 def submit(scripts: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from salearn.models.arms.registry import ARMS, register
-from salearn.models.arms.tensors import of_modules, open_tensors
+from salearn.models.arms.tensors import of_heads, open_tensors
 from salearn.models.arms.whole import LARGE, Heads
 from salearn.models.sam3 import Sam
 from salearn.settings import Field, dump, settings
@@ -77,7 +77,7 @@ class _Adapters(Heads):
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin with fresh adapters; the heads are trained in full."""
         twin = sam.adapting({"name": ARMS.name_of(self), **dump(self)})
-        open_tensors(twin, of_modules(twin, self.heads))
+        open_tensors(twin, of_heads(twin, self.heads))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for layer in twin.backbone.layers if self.ENCODER else ():

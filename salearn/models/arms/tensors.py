@@ -12,6 +12,7 @@ from torch import nn
 from salearn.errors import ConfigError, WeightsError
 from salearn.models.components import SEMANTIC, component_of
 from salearn.models.sam3 import Sam
+from salearn.models.sam3_presence import PRESENCE_HEADS, PRESENCE_LAYERS
 from salearn.settings import nearest
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
@@ -30,6 +31,23 @@ def of_components(sam: Sam, components: Iterable[str]) -> list[str]:
     """Names of all parameters of these components."""
     wanted = set(components)
     return [name for name, _ in sam.model.named_parameters() if component_of(name) in wanted]
+
+
+def presence_heads(sam: Sam) -> tuple[str, ...]:
+    """Modules of the shared head set that presence adds: none where it is not asked for."""
+    return () if sam.settings.presence == "off" else PRESENCE_HEADS
+
+
+def of_heads(sam: Sam, heads: Iterable[str]) -> list[str]:
+    """Names of the parameters of the shared head set H of an arm, presence included."""
+    return of_modules(sam, (*heads, *presence_heads(sam)))
+
+
+def of_presence_path(sam: Sam) -> list[str]:
+    """Names of all parameters that only the presence logit sees, where it is asked for."""
+    if sam.settings.presence == "off":
+        return []
+    return of_modules(sam, (*PRESENCE_LAYERS, *PRESENCE_HEADS))
 
 
 def of_modules(sam: Sam, modules: Iterable[str], key: str = "arm.heads") -> list[str]:

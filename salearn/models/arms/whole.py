@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from salearn.models.arms.registry import ARMS, register
-from salearn.models.arms.tensors import biases_and_norms, of_components, of_modules, open_tensors
+from salearn.models.arms.tensors import (
+    biases_and_norms,
+    of_components,
+    of_heads,
+    of_presence_path,
+    open_tensors,
+)
 from salearn.models.components import SEMANTIC
 from salearn.models.sam3 import Sam
 from salearn.settings import Field, dump, settings
@@ -57,7 +63,7 @@ class Head(Heads):
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin whose heads are trained."""
-        return opened(sam, of_modules(sam, self.heads), self)
+        return opened(sam, of_heads(sam, self.heads), self)
 
 
 @register("decoder")
@@ -70,7 +76,8 @@ class Decoder(Heads):
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin whose fusion encoder and segmentation head are trained."""
-        names = of_components(sam, ("fusion_encoder", "seg_head")) + of_modules(sam, self.heads)
+        names = of_components(sam, ("fusion_encoder", "seg_head")) + of_heads(sam, self.heads)
+        names += of_presence_path(sam)
         return opened(sam, list(dict.fromkeys(names)), self)
 
 
@@ -90,7 +97,7 @@ class Full:
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin in which everything is trained."""
-        return opened(sam, of_components(sam, SEMANTIC), self)
+        return opened(sam, of_components(sam, SEMANTIC) + of_presence_path(sam), self)
 
     def rate_scale(self, name: str, blocks: int) -> float:
         """Factor of the learning rate of a parameter path, for a ViT of this many blocks."""
@@ -112,5 +119,5 @@ class BitFit(Heads):
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin whose biases, norms and heads are trained."""
-        names = biases_and_norms(sam) + of_modules(sam, self.heads)
+        names = biases_and_norms(sam) + of_heads(sam, self.heads)
         return opened(sam, list(dict.fromkeys(names)), self)

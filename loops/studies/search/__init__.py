@@ -1,0 +1,1 @@
+"""A search for inner settings: what is searched, on which cases, one trial, all trials."""

@@ -1,0 +1,1 @@
+"""Ways to train SAM3's vision trunk on images without masks ("pretexts")."""

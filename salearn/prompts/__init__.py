@@ -1,0 +1,1 @@
+"""Prompts in numpy: text templates, simulated boxes and clicks, their scores and their cost."""
