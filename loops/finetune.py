@@ -122,8 +122,7 @@ def finetune(
     check_labeled(labeled, len(sam.prompts))
     if given.amp and sam.device.type != "cuda":
         raise ConfigError("finetune.amp: bfloat16 autocast is for CUDA (it is slower on a CPU)")
-    if mining is None and given.mining is not None:
-        mining = Mining(given.mining, seed)
+    mining = mining or (Mining(given.mining, seed) if given.mining else None)
     training = _Training(labeled, sam, arm, stitcher, given, seed, window, mining)
     if start is not None:
         training.go_on(start, carry)

@@ -8,8 +8,10 @@ from typing import Any
 from loops.adaptation.costs import checkpoint_bytes, measured
 from loops.adaptation.external import External, external_bench
 from loops.adaptation.rates import STAGE, Chosen, Rates
+from loops.adaptation.trivial import trivial_rows
 from loops.look import RoundEvidence
-from loops.measuring.measure import measure
+from loops.measuring.measure import EXTERNAL as ELSEWHERE
+from loops.measuring.measure import Part, measure
 from loops.pseudo import SamSegmenter
 from loops.sfr.given import Given, Model
 from loops.sfr.keys import told
@@ -69,10 +71,19 @@ class Alone:
             "dead_classes": [],
             "rate": chosen.record if chosen else {"rule": "nothing is trained", "chosen": None},
         }
-        return found | measure(self.bench, {STAGE: self._segmenter(chosen)}, round, external)
+        found |= measure(self.bench, {STAGE: self._segmenter(chosen)}, round, external)
+        return found | {"trivial": self._trivial(pool, round)}
 
     def _chosen(self, given: Given) -> Chosen | None:
         return None if self.rates is None else self.rates.chosen(given)
+
+    def _trivial(self, pool: Pool, round: int) -> list[dict[str, Any]]:
+        """Dice of predictors that look at no image, on the same sets."""
+        masks = self.plain.masks(Given(pool=pool, round=round))
+        places: dict[str, tuple[Workbench, Part]] = {"test": (self.bench, "test")}
+        if self.external is not None:
+            places[ELSEWHERE] = (self.external, "test")
+        return trivial_rows(masks, places, round)
 
     def _segmenter(self, chosen: Chosen | None) -> tuple[SamSegmenter, str]:
         """SAM3 as it is to be measured, and the key of what it was trained to."""

@@ -12,6 +12,7 @@ from salearn.report.arm_costs import (
     cost_table,
     outside_table,
     point_table,
+    trivial_table,
     zero_shot_first,
 )
 from salearn.report.arm_tables import (
@@ -49,6 +50,7 @@ def _group(arms: Sequence[ArmRuns], how: CurveSettings, slug: str) -> list[Block
     tables = [
         curve_table(arms, INSIDE, how, f"arms_{slug}"),
         curve_table(arms, OUTSIDE, how, f"arms_external_{slug}"),
+        trivial_table(arms, f"arm_trivial_{slug}"),
         retention_table(arms, how, f"retention_{slug}"),
         delta_table(crossings, arms, f"arm_deltas_{slug}") if crossings else None,
         crossing_table(crossings, f"arm_readings_{slug}") if crossings else None,
@@ -73,6 +75,7 @@ def _doubts(arms: Sequence[ArmRuns], crossings: Sequence[Row]) -> Iterator[str]:
         yield "No zero-shot arm: what the weights can do without training is not known here."
     if not crossings:
         yield "No arm shares seeds and budgets with full fine-tuning, so no curves can meet."
+    yield from _at_edges(arms)
     validation = {(run.record.get("split") or {}).get("validation") for a in arms for run in a.runs}
     used = any((told or {}).get("tries") for arm in arms for told in arm.said("rate"))
     if used or any((t or {}).get("rule") == "first" for a in arms for t in a.said("rate")):
@@ -81,6 +84,22 @@ def _doubts(arms: Sequence[ArmRuns], crossings: Sequence[Row]) -> Iterator[str]:
             f"Learning rates were chosen on {count} validation cases, the same for all arms and "
             "budgets; their masks come on top of every budget."
         )
+
+
+def _at_edges(arms: Sequence[ArmRuns]) -> Iterator[str]:
+    """Arms whose chosen rate was the first or last that they tried: a better one may lie beyond."""
+    for arm in arms:
+        told = [r.get("rate") or {} for run in arm.runs for r in run.rounds]
+        chosen = [
+            (t["chosen"], [one["rate"] for one in t["tries"]]) for t in told if t.get("tries")
+        ]
+        for word, end in (("lowest", min), ("highest", max)):
+            count = sum(rate == end(grid) for rate, grid in chosen if len(grid) > 1)
+            if count:
+                yield (
+                    f"{arm.name}: {count} of {len(chosen)} chosen rates are the {word} of the "
+                    "grid; a better one may lie beyond."
+                )
 
 
 def arm_lines(runs: Sequence[Run], how: CurveSettings, slug: str) -> list[str]:

@@ -205,6 +205,31 @@ def rank_words(arms: Sequence[ArmRuns]) -> str:
     )
 
 
+def trivial_table(arms: Sequence[ArmRuns], name: str) -> Table | None:
+    """Dice of predictors that look at no image, by budget: what an arm must beat."""
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for run in {run.factors["draw_seed"]: run for arm in arms for run in arm.runs}.values():
+        for k, record in enumerate(run.rounds):
+            for row in record.get("trivial") or ():
+                if row["dice"] is not None:
+                    empty: list[list[float]] = [[] for _ in run.rounds]
+                    found.setdefault((row["predictor"], row["split"]), empty)[k].append(row["dice"])
+    if not found:
+        return None
+    return Table(
+        name=name,
+        caption="Predictors that look at no image: Dice, mean over patients and draws",
+        headers=["predictor", "on", *map(arms[0].words, arms[0].budgets)],
+        rows=[
+            [*place, *(_three(float(np.mean(v))) if v else "-" for v in rounds)]
+            for place, rounds in found.items()
+        ],
+        fixed=2,
+        note="everything: the whole image; centre: an ellipsoid in the middle, as large as the "
+        "class is in the annotated masks. An arm that is not above both has shown nothing.",
+    )
+
+
 def zero_shot_first(arms: Sequence[ArmRuns]) -> bool:
     """Whether there is an arm that trains nothing, which every comparison needs."""
     return any(arm.kind == NOTHING for arm in arms)

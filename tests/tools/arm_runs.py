@@ -76,8 +76,14 @@ def _round(step: int, rows: list[dict[str, Any]], sets: Mapping[str, Any]) -> di
     return {
         "round": step, "num_labeled": (10, 25, 50, 100)[step], "metrics": metrics,
         "cost": {"cases": step, "seconds": step}, "selected": [], "scores": {},
-        "rate": {"rule": "first", "chosen": 0.001},
+        "rate": {"rule": "first", "chosen": 0.001}
+        | ({"tries": [{"rate": 0.001}, {"rate": 0.01}]} if step == 0 else {}),
         "parameters": {"adapter": {"trainable_parameters": 50, "base_parameters": 1000}},
+        "trivial": [
+            {"split": s, "predictor": p, "class": "nodule", "dice": d, "n_used": CASES}
+            for s in sets
+            for p, d in (("everything", 0.1), ("centre", 0.4 + step / 100))
+        ],
         "points": [
             {"split": s, "stage": "sam", "class": "nodule"}
             | points

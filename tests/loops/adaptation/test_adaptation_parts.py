@@ -8,6 +8,7 @@ import pytest
 from loops.adaptation.costs import checkpoint_bytes, measured
 from loops.adaptation.points import DiceCurves, point_rows
 from loops.adaptation.settings import AdaptationSettings, arm_label
+from loops.adaptation.trivial import centre, mean_share
 from loops.config import parse_run
 from loops.plan import trainings
 from salearn.errors import ConfigError
@@ -59,6 +60,20 @@ def test_a_plan_counts_the_rates_that_are_tried() -> None:
     # three budgets: one each; + 2 further rates in the first, or in all
     assert [count("full", rule) for rule in ("off", "first", "every")] == [3, 5, 9]
     assert count("zero_shot", "first") == 0
+
+
+def test_the_centre_holds_its_share_and_shares_are_of_masks_that_show_the_class() -> None:
+    flat = centre((80, 60, 1), 0.1)
+    assert flat.mean() == pytest.approx(0.1, abs=0.005)
+    assert flat[40, 30, 0]
+    assert not flat[0, 0, 0]
+    assert centre((40, 40, 40), 0.05).mean() == pytest.approx(0.05, abs=0.003)
+    assert not centre((8, 8, 1), 0.0).any()
+    one = np.array([1, 0, 0, 255], np.uint8).reshape(4, 1, 1)  # 1 of 3 known
+    two = np.array([1, 1, 1, 0], np.uint8).reshape(4, 1, 1)
+    none = np.zeros((4, 1, 1), np.uint8)
+    assert mean_share([one, two, none], 1) == pytest.approx((1 / 3 + 3 / 4) / 2)
+    assert mean_share([none], 1) == 0.0
 
 
 def test_dice_curves_by_hand() -> None:

@@ -84,6 +84,9 @@ def test_a_run_chooses_its_rate_once_tests_elsewhere_and_goes_on(
     assert {row["split"] for row in second["metrics"]} == {"validation", "test", "external"}
     assert {row["split"] for row in second["points"]} == {"test", "external"}
     assert {row["split"] for row in second["auc"]} == {"validation", "test", "external"}
+    assert {(r["split"], r["predictor"]) for r in second["trivial"]} == {
+        (split, name) for split in ("test", "external") for name in ("everything", "centre")
+    }
     assert second["keys"]["student"] is None
     _checks_of_the_folder(tmp_path / "run", config.key)
     assert run_cell(config)["ran"] == 0

@@ -96,6 +96,11 @@ def test_thresholds_tell_what_is_calibration_and_what_is_ranking(found: dict[str
     assert row(found["arm_auc_us"], "full")[2:] == ["0.900", "0.900"]
 
 
+def test_predictors_that_look_at_no_image_stand_beside_the_arms(found: dict[str, Table]) -> None:
+    line = row(found["arm_trivial_us"], "centre", "external")
+    assert line[2:] == ["0.400", "0.410", "0.420", "0.430"]
+
+
 def test_another_place_is_told_with_its_gap(found: dict[str, Table]) -> None:
     line = row(found["arm_places_us"], "full")
     assert line[3].startswith("+0.200 [")
@@ -110,6 +115,8 @@ def test_of_a_single_seed_nothing_is_called_a_crossover(tmp_path: Path) -> None:
     assert "crossover" not in text.lower()
     assert "Point matches (one seed" in text
     assert "fewer than the 3 draws" in text
+    assert "full: 1 of 1 chosen rates are the lowest of the grid" in text
+    assert "chosen on 5 validation cases" in text
 
 
 def test_families_are_declared_and_equal_ranks_are_equivalent(found: dict[str, Table]) -> None:
