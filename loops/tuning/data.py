@@ -13,7 +13,7 @@ from torch import Tensor
 
 from loops.tuning.bezier import bezier_slices
 from salearn.cases import IGNORE
-from salearn.data.augment import AugmentSettings, augment, random_grid, warp
+from salearn.data.augment import AugmentSettings, augment, changes, random_grid, warp
 from salearn.data.patches import Example
 from salearn.errors import TrainingError
 from salearn.models.pixels import Window, three_channels
@@ -38,11 +38,12 @@ class Drawn:
     """Mosaics of one step.
 
     Attributes:
+        images: "b 3 h w", or what the frozen blocks of the model make of them.
         cases: that were looked at for them, in order.
         maps: what `sample` was asked to carry along, moved as image and mask were.
     """
 
-    images: Float[Tensor, "b 3 h w"]
+    images: Float[Tensor, "b *shown"]
     target: Int[Tensor, "b h w"]
     cases: list[str]
     maps: Float[Tensor, "b map h w"] | None
@@ -81,6 +82,11 @@ class LabeledMosaics:
     def axis(self) -> int:
         """Along which volumes are sliced."""
         return self._stitcher.axis
+
+    @property
+    def random(self) -> bool:
+        """Whether two views of a volume differ."""
+        return self._bezier != "off" or changes(self._views)
 
     @property
     def cases(self) -> list[str]:
@@ -168,11 +174,14 @@ class LabeledMosaics:
             for part, seen in zip(parts, view, strict=False):
                 part.extend(seen[chosen])
         return Drawn(
-            images=three_channels(torch.from_numpy(np.stack(parts[0]))),
+            images=self._joined(parts[0]),
             target=torch.from_numpy(np.stack(parts[1]).astype(np.int64)),
             cases=cases,
             maps=torch.from_numpy(np.stack(parts[2])) if maps else None,
         )
+
+    def _joined(self, parts: Sequence[np.ndarray]) -> Float[Tensor, "b 3 h w"]:
+        return three_channels(torch.from_numpy(np.stack(parts)))
 
     def _view(
         self, index: int, generator: torch.Generator, rng: np.random.Generator, maps: Maps | None

@@ -159,6 +159,12 @@ def clipped_noise(
     return image + noise.clamp(-clip, clip)
 
 
+def changes(settings: AugmentSettings) -> bool:
+    """Whether the weak view differs from the image at all."""
+    weak = settings.weak
+    return _moves(settings) or bool(weak.gain or weak.offset or weak.gamma or weak.noise)
+
+
 def _moves(settings: AugmentSettings) -> bool:
     return bool(any(settings.rotation) or settings.scale or settings.shift or settings.flips)
 

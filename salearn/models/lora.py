@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from salearn.errors import ConfigError, WeightsError
+from salearn.models.arms.blocks import first_block, without_first
 from salearn.models.arms.tensors import of_modules, presence_heads
 from salearn.models.sam3 import Sam
 from salearn.settings import Field, nearest, settings
@@ -64,10 +65,13 @@ class LoraSettings:
         return adapt(sam, self, seed)
 
 
-def adapt(sam: Sam, given: LoraSettings, seed: int) -> Sam:
+def adapt(sam: Sam, given: LoraSettings, seed: int, last: int | None = None) -> Sam:
     """A twin of the base with a fresh adapter; only the adapter asks for gradients.
 
     A fresh adapter changes nothing (B = 0). The base is left as it is.
+
+    Args:
+        last: blocks of the vision trunk that may be adapted, from its end; None = all.
 
     Raises:
         ConfigError: a target or module does not exist; the message gives the nearest name.
@@ -76,13 +80,15 @@ def adapt(sam: Sam, given: LoraSettings, seed: int) -> Sam:
     from peft import LoraConfig
 
     _check_bare(sam)
-    expected = _targeted(sam, given.targets)
+    pattern = without_first(TARGETS.get(given.targets, given.targets), sam, last)
+    expected = _targeted(sam, given.targets, pattern)
+    _check_count(sam, given.targets, len(expected), last)
     of_modules(sam, given.train_modules, "lora.train_modules")  # refuses a name that is not there
     config = LoraConfig(
         r=given.rank,
         lora_alpha=given.alpha,
         lora_dropout=given.dropout,
-        target_modules=TARGETS.get(given.targets, given.targets),
+        target_modules=pattern,
         modules_to_save=[*given.train_modules, *presence_heads(sam)] or None,
         bias="none",
     )
@@ -203,11 +209,11 @@ def _wrapped(sam: Sam, config: Any, seed: int) -> Sam:
     return twin
 
 
-def _targeted(sam: Sam, targets: str) -> list[str]:
-    """Names of the layers that a target set means, checked against the model's own numbers."""
+def _targeted(sam: Sam, targets: str, expression: str) -> list[str]:
+    """Names of the layers that a target set means, by the regular expression it stands for."""
     modules = dict(sam.model.named_modules())
     try:
-        pattern = re.compile(TARGETS.get(targets, targets))
+        pattern = re.compile(expression)
     except re.error as error:
         raise ConfigError(f"lora.targets: '{targets}' is no regular expression: {error}") from None
     found = [name for name in modules if pattern.fullmatch(name)]
@@ -224,14 +230,13 @@ def _targeted(sam: Sam, targets: str) -> list[str]:
             f"lora.targets: '{targets}' also matches {wrong[0]}, which is not a linear layer; make "
             "the expression narrower, or name whole modules in lora.train_modules"
         )
-    _check_count(sam, targets, len(found))
     return found
 
 
-def _check_count(sam: Sam, targets: str, found: int) -> None:
+def _check_count(sam: Sam, targets: str, found: int, last: int | None) -> None:
     if targets not in PER_BLOCK:
         return
-    blocks = (len(sam.backbone.layers), len(sam.model.detr_encoder.layers))
+    blocks = (len(sam.backbone.layers) - first_block(sam, last), len(sam.model.detr_encoder.layers))
     expected = sum(n * per for n, per in zip(blocks, PER_BLOCK[targets], strict=True))
     if found != expected:
         raise ConfigError(

@@ -151,10 +151,22 @@ class Sam(nn.Module):
         (bit-identical, tested).
         """
         vision = self.model.vision_encoder(images.to(self.prompt_embeddings.dtype))
-        b, k = len(images), len(self.prompts)
+        height, width = images.shape[-2:]
+        levels, positions = vision.fpn_hidden_states, vision.fpn_position_encoding
+        return self.decode(levels, positions, (height, width), presence)
+
+    def decode(
+        self,
+        levels: Sequence[Tensor],
+        positions: Sequence[Tensor],
+        size: tuple[int, int],
+        presence: bool,
+    ) -> tuple[Float[Tensor, "b class side side"], Float[Tensor, "b class"] | None]:
+        """`answer` from the maps of the neck, finest first, for images of this size."""
+        b, k = len(levels[0]), len(self.prompts)
         # Vision runs once; the heads see every image with every prompt.
-        maps = [m.repeat_interleave(k, 0) for m in vision.fpn_hidden_states[:USED_LEVELS]]
-        position = vision.fpn_position_encoding[USED_LEVELS - 1]
+        maps = [m.repeat_interleave(k, 0) for m in levels[:USED_LEVELS]]
+        position = positions[USED_LEVELS - 1]
         text = self.prompt_embeddings.repeat(b, 1, 1)
         mask = self.prompt_mask.repeat(b, 1)
         encoded = self.model.detr_encoder(
@@ -171,9 +183,9 @@ class Sam(nn.Module):
             prompt_mask=mask,
         )
         logits = functional.interpolate(
-            decoded.semantic_seg.float(), images.shape[-2:], mode="bilinear", align_corners=False
+            decoded.semantic_seg.float(), size, mode="bilinear", align_corners=False
         )
-        shaped = logits.view(b, k, *images.shape[-2:])
+        shaped = logits.view(b, k, *size)
         if not presence:
             return shaped, None
         return shaped, presence_logits(self.model, encoded, mask).view(b, k)
@@ -190,13 +202,20 @@ class Sam(nn.Module):
         last = len(backbone.layers) - 1 if block is None else block
         if not 0 <= last < len(backbone.layers):
             raise ConfigError(f"embed.block: {block}, but SAM3 has {len(backbone.layers)} blocks")
-        side = images.shape[-1] // self.patch
-        hidden = backbone.embeddings(images.to(self.prompt_embeddings.dtype))
-        hidden = backbone.layer_norm(hidden.view(len(images), side, side, -1))
-        for layer in backbone.layers[: last + 1]:
-            hidden = layer(hidden)
-        hidden = hidden.flatten(1, 2).float()
+        hidden = self.hidden(images, last + 1).flatten(1, 2).float()
         return functional.layer_norm(hidden, hidden.shape[-1:])
+
+    def hidden(
+        self, images: Float[Tensor, "b 3 side side"], blocks: int
+    ) -> Float[Tensor, "b row column dim"]:
+        """The grid of tokens as it leaves the first `blocks` blocks; no later one is computed."""
+        side = images.shape[-1] // self.patch
+        hidden = self.backbone.embeddings(images.to(self.prompt_embeddings.dtype))
+        hidden = self.backbone.layer_norm(hidden.view(len(images), side, side, -1))
+        for layer in self.backbone.layers[:blocks]:
+            hidden = layer(hidden)
+        grid: Tensor = hidden
+        return grid
 
     @contextmanager
     def at_resolution(self, side: int) -> Iterator[None]:

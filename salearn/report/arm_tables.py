@@ -121,7 +121,7 @@ def delta_table(rows: Sequence[Row], arms: Sequence[ArmRuns], name: str) -> Tabl
         found: Crossover = row["all"]
         ends = zip(found.delta, found.interval, found.p_match, found.p_superior, strict=True)
         line = [
-            f"{delta:+.3f} [{low:+.3f}, {high:+.3f}]{_marks(match, better)}"
+            f"{delta:+.3f} [{low:+.3f}, {high:+.3f}]{_marks(match, better, found.seeds)}"
             for delta, (low, high), match, better in ends
         ]
         cells.append([f"{row['arm']} minus {row['base']}", NAMES[row["split"]], *line])
@@ -133,11 +133,14 @@ def delta_table(rows: Sequence[Row], arms: Sequence[ArmRuns], name: str) -> Tabl
         fixed=2,
         note=f"=: a match within {MATCH_MARGIN:g} is supported, +: better is supported (one-sided "
         "bootstrap, Holm over the budgets, 5 %). With fewer than five draw seeds the bootstrap "
-        "understates the spread between draws: a mark is a hint.",
+        "understates the spread between draws: a mark is a hint; of one seed there are none.",
     )
 
 
-def _marks(match: float, better: float) -> str:
+def _marks(match: float, better: float, seeds: int) -> str:
+    """Nothing of a single seed: its interval knows nothing of another training."""
+    if seeds < 2:
+        return ""
     return (" =" if match <= 0.05 else "") + (" +" if better <= 0.05 else "")
 
 
@@ -156,6 +159,7 @@ def crossing_table(rows: Sequence[Row], name: str) -> Table:
             _at(b, say)
             for b in (found.point.first, found.point.last, found.modal_last, found.supported)
         )
+        sure = sure if found.seeds > 1 else "one seed"
         arms = [f"{row['arm']} against {row['base']}", NAMES[row["split"]]]
         root = f"{roots}{_root_interval(found, say)}"
         cells.append([*arms, first, f"{last} (mode {mode})", at, root, sure, str(found.seeds)])

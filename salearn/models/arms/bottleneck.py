@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from salearn.models.arms.blocks import LastBlocks, first_block
 from salearn.models.arms.registry import ARMS, register
 from salearn.models.arms.tensors import of_heads, open_tensors
 from salearn.models.arms.whole import LARGE, Heads
 from salearn.models.sam3 import Sam
-from salearn.settings import Field, dump, settings
+from salearn.settings import Field, keyed, settings
 
 PARALLEL_SCALE = 0.5
 
@@ -76,15 +78,19 @@ class _Adapters(Heads):
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin with fresh adapters; the heads are trained in full."""
-        twin = sam.adapting({"name": ARMS.name_of(self), **dump(self)})
+        twin = sam.adapting({"name": ARMS.name_of(self), **keyed(self)})
         open_tensors(twin, of_heads(twin, self.heads))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for layer in twin.backbone.layers if self.ENCODER else ():
+            for layer in self._blocks(twin):
                 self._wrap(layer, ("attention",))
             for layer in twin.model.detr_encoder.layers if self.DECODER else ():
                 self._wrap(layer, ("self_attn", "cross_attn"))
         return twin
+
+    def _blocks(self, twin: Sam) -> Sequence[Any]:
+        """Of the vision trunk, those that get adapters."""
+        return list(twin.backbone.layers) if self.ENCODER else ()
 
     def _wrap(self, layer: nn.Module, attentions: tuple[str, ...]) -> None:
         for name in attentions:
@@ -97,15 +103,23 @@ class _Adapters(Heads):
         return module, Bottleneck(width, max(1, width // self.reduction), first.weight)
 
 
+@settings
+class _InTrunk(_Adapters, LastBlocks):
+    """Adapters in the vision trunk, or in its last blocks."""
+
+    def _blocks(self, twin: Sam) -> Sequence[Any]:
+        return list(twin.backbone.layers)[first_block(twin, self.last) :]
+
+
 @register("adapter")
 @settings
-class Adapter(_Adapters):
+class Adapter(_InTrunk):
     """Bottleneck adapters in vision transformer and fusion encoder (AD-ED), and the heads."""
 
 
 @register("adapter_encoder")
 @settings
-class AdapterEncoder(_Adapters):
+class AdapterEncoder(_InTrunk):
     """Bottleneck adapters in the vision transformer only (AD-E), and the heads."""
 
     DECODER: ClassVar[bool] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from salearn.models.arms.blocks import LastBlocks, behind
 from salearn.models.arms.registry import ARMS, register
 from salearn.models.arms.tensors import (
     biases_and_norms,
@@ -14,7 +15,7 @@ from salearn.models.arms.tensors import (
 )
 from salearn.models.components import SEMANTIC
 from salearn.models.sam3 import Sam
-from salearn.settings import Field, dump, settings
+from salearn.settings import Field, keyed, settings
 
 SMALL = (1e-5, 2.5e-5, 5e-5)  # full tensors move little; modules of few values move more
 LARGE = (1e-4, 3e-4, 1e-3)
@@ -22,7 +23,7 @@ LARGE = (1e-4, 3e-4, 1e-3)
 
 def opened(sam: Sam, names: list[str], arm: object) -> Sam:
     """A twin with these tensors of its own, that remembers its arm."""
-    twin = sam.adapting({"name": ARMS.name_of(arm), **dump(arm)})
+    twin = sam.adapting({"name": ARMS.name_of(arm), **keyed(arm)})
     open_tensors(twin, names)
     return twin
 
@@ -83,7 +84,7 @@ class Decoder(Heads):
 
 @register("full")
 @settings
-class Full:
+class Full(LastBlocks):
     """Every tensor that the semantic path runs; the text tower stays as it is.
 
     Attributes:
@@ -97,7 +98,8 @@ class Full:
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin in which everything is trained."""
-        return opened(sam, of_components(sam, SEMANTIC) + of_presence_path(sam), self)
+        names = behind(sam, of_components(sam, SEMANTIC), self.last)
+        return opened(sam, names + of_presence_path(sam), self)
 
     def rate_scale(self, name: str, blocks: int) -> float:
         """Factor of the learning rate of a parameter path, for a ViT of this many blocks."""
@@ -111,7 +113,7 @@ class Full:
 
 @register("bitfit")
 @settings
-class BitFit(Heads):
+class BitFit(Heads, LastBlocks):
     """Biases and norms of the semantic path, and the heads."""
 
     SOURCE: ClassVar[str] = "BITFIT; a cheap control (reconstruction)"
@@ -119,5 +121,5 @@ class BitFit(Heads):
 
     def adapt(self, sam: Sam, seed: int) -> Sam:
         """A twin whose biases, norms and heads are trained."""
-        names = biases_and_norms(sam) + of_heads(sam, self.heads)
+        names = behind(sam, biases_and_norms(sam), self.last) + of_heads(sam, self.heads)
         return opened(sam, list(dict.fromkeys(names)), self)

@@ -114,6 +114,8 @@ def test_of_a_single_seed_nothing_is_called_a_crossover(tmp_path: Path) -> None:
     text = "\n".join(arm_lines(read_runs([folder]).runs, HOW, "us"))
     assert "crossover" not in text.lower()
     assert "Point matches (one seed" in text
+    assert "+0.050 [+0.050, +0.050] |" in text  # no mark
+    assert "| one seed | 1 |" in text  # no C_supported
     assert "fewer than the 3 draws" in text
     assert "full: 1 of 1 chosen rates are the lowest of the grid" in text
     assert "chosen on 5 validation cases" in text
