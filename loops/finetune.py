@@ -11,27 +11,28 @@ import torch
 from torch import Tensor
 
 from loops.learning.oom import Portions
+from loops.tuning.cache import CacheSettings, mosaics_for
 from loops.tuning.checks import refuse_unfit
-from loops.tuning.data import Drawn, LabeledMosaics, check_labeled
+from loops.tuning.data import Drawn, check_labeled
 from loops.tuning.loss import SemanticSettings, prompt_loss, semantic_loss, sfr_loss
 from loops.tuning.mining import Mining
 from loops.tuning.rates import learning_rate, parameter_groups
 from loops.tuning.record import LOG, Report, log_loss, recorded
+from loops.tuning.state import read_checkpoint, read_moments, write_checkpoint, write_moments
 from salearn.data.augment import AugmentSettings
 from salearn.data.patches import Example
-from salearn.errors import ConfigError, TrainingError, WeightsError
+from salearn.errors import ConfigError, TrainingError
 from salearn.hard_negatives import NegativeSettings
 from salearn.models.adapted import go_on_from, save_adapted
 from salearn.models.arms.registry import Arm
 from salearn.models.lora import trainable
+from salearn.models.pair import SamPair, TeacherSettings
 from salearn.models.pixels import Window
 from salearn.models.sam3 import Sam
 from salearn.mosaic import MosaicStitcher
-from salearn.settings import Field, dump, keyed, settings
-from salearn.store import atomic, canonical, content_key, read_lines, write_text
+from salearn.settings import Field, keyed, settings
+from salearn.store import canonical, content_key, read_lines, write_text
 
-CHECKPOINT = "_checkpoint.pt"
-MOMENTS = "optimizer.pt"
 SMALLER = "set a smaller sam.resolution, or take a smaller SAM3 (sam.weights)"
 
 
@@ -53,12 +54,15 @@ class FinetuneSettings:
             ("unit"), or on normalised intensities as they are ("zscored", SFR's code).
         mining: tiers of hard negatives, {prompt, slice, pixel, boundary: true or false, ...};
             None = every annotated mosaic is as likely. A 4-D job has `mining` and `negatives`.
+        cache: {copies: 4, dtype: float16, max_gib: 20}; features behind the frozen blocks are
+            computed once per mosaic, of so many augmented copies; None = nothing is kept.
+        teacher: {decay: 0.99}; the running mean of what is trained is saved; None = the last.
         checkpoint_every, log_every: iterations.
         amp: bfloat16 autocast, on CUDA only.
     """
 
     LATER: ClassVar[tuple[str, ...]] = ("loss", "void", "bezier")
-    NEWER: ClassVar[tuple[str, ...]] = ("semantic", "mining")
+    NEWER: ClassVar[tuple[str, ...]] = ("semantic", "mining", "cache", "teacher")
     iterations: int = Field(default=220, ge=1)
     batch: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0)
@@ -76,6 +80,8 @@ class FinetuneSettings:
     bezier: Literal["off", "unit", "zscored"] = "off"
     semantic: SemanticSettings = SemanticSettings()
     mining: NegativeSettings | None = None
+    cache: CacheSettings | None = None
+    teacher: TeacherSettings | None = None
     checkpoint_every: int = Field(default=50, ge=1)
     log_every: int = Field(default=10, ge=1)
     amp: bool = False
@@ -127,7 +133,7 @@ def finetune(
     if start is not None:
         training.go_on(start, carry)
     cases = sorted(e.case_id for e in labeled)
-    key = content_key(keyed(given), type(arm).__name__, dump(arm), seed, cases)
+    key = content_key(keyed(given), type(arm).__name__, keyed(arm), seed, cases)
     done = training.resume(work, key)
     last = given.iterations if training.parameters else 0  # zero-shot: nothing to train
     with torch.random.fork_rng(devices=[]):
@@ -136,11 +142,12 @@ def finetune(
             log_loss(work, iteration + 1, given, loss, report)
             if (iteration + 1) % given.checkpoint_every == 0:
                 training.checkpoint(work, key, iteration + 1)
-    save_adapted(training.sam, work)
+    save_adapted(training.pair.teacher if training.pair else training.sam, work)
     if carry:
-        training.keep_moments(work)
-    told = training.portions.told
-    return recorded(training.sam, training.mining, cases, last, work, told)
+        write_moments(work, training.optimizer)
+    record = recorded(training.sam, training.mining, cases, last, work, training.told())
+    training.mosaics.close()
+    return record
 
 
 class _Training:
@@ -158,9 +165,8 @@ class _Training:
         mining: Mining | None = None,
     ) -> None:
         self.sam = sam = arm.adapt(sam, seed).train()
-        self.mosaics = LabeledMosaics(
-            labeled, stitcher, given.augment, sam.resolution, sam.patch, given.bezier, window
-        )
+        self.mosaics = mosaics_for(labeled, stitcher, given, sam, seed, window)
+        self.pair = SamPair(sam, given.teacher) if given.teacher else None
         self.mining = mining
         self.given = given
         self.seed = seed
@@ -215,7 +221,7 @@ class _Training:
             device.type, torch.bfloat16, enabled=given.amp and device.type == "cuda"
         ):
             images = drawn.images.to(device)
-            answer, presence = self.portions.call(self.sam.answer, images, wants)
+            answer, presence = self.portions.call(self.mosaics.answer(self.sam), images, wants)
         logits = answer.float()
         if given.loss == "sfr":
             return sfr_loss(logits, target, given.void)
@@ -232,21 +238,12 @@ class _Training:
         """Take the weights of a saved adapter, and with `carry` the optimiser's moments."""
         go_on_from(self.sam, folder)
         if carry:
-            self.optimizer.load_state_dict(self._read(folder / MOMENTS))
+            self.optimizer.load_state_dict(read_moments(folder, self.sam.device))
 
-    def keep_moments(self, folder: Path) -> None:
-        """Write what `go_on` with `carry` reads."""
-        with atomic(folder / MOMENTS) as path:
-            torch.save(self.optimizer.state_dict(), path)
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        if not path.exists():
-            raise WeightsError(
-                f"{path}: missing; the adapter before was trained with sfr_plus.optimiser=fresh, "
-                "and 'carried' needs its moments: use another store or optimiser=fresh"
-            )
-        state: dict[str, Any] = torch.load(path, map_location=self.sam.device, weights_only=True)
-        return state
+    def told(self) -> dict[str, Any]:
+        """What the record says beside counts and cases; None = nothing."""
+        cache, teacher = self.mosaics.told(), self.pair.told() if self.pair else None
+        return {"oom": self.portions.told, "cache": cache, "teacher": teacher}
 
     def checkpoint(self, work: Path, key: str, done: int) -> None:
         """Everything that the next iteration depends on."""
@@ -257,14 +254,16 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "mining": self.mining.state() if self.mining else {},
             "portions": self.portions.state(),
+            "cache": self.mosaics.state(),
+            "teacher": self.pair.state() if self.pair else {},
         }
-        with atomic(work / CHECKPOINT) as path:
-            torch.save(state, path)
+        write_checkpoint(work, state)
 
     def resume(self, work: Path, key: str) -> int:
         """Iterations done before; lines of the log after them are dropped."""
         work.mkdir(parents=True, exist_ok=True)
-        state = self._stored(work / CHECKPOINT, key)
+        state = read_checkpoint(work, key, self.sam.device)
+        self.mosaics.open(work, state.get("cache") if state else None)
         done = int(state["done"]) if state else 0
         if state:
             with torch.no_grad():
@@ -274,18 +273,16 @@ class _Training:
             self.portions.take(state.get("portions", {}))
             if self.mining is not None:
                 self.mining.load(state["mining"])
+            if self.pair is not None:
+                self.pair.load(state["teacher"])
         kept = [line for line in read_lines(work / LOG) if line["iteration"] <= done]
         write_text(work / LOG, "".join(canonical(line) + "\n" for line in kept))
         return done
-
-    def _stored(self, path: Path, key: str) -> dict[str, Any] | None:
-        if not path.exists():
-            return None
-        state: dict[str, Any] = torch.load(path, map_location=self.sam.device, weights_only=True)
-        return state if state["key"] == key else None
 
     def _update(self, iteration: int) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * learning_rate(self.given, iteration)
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.given.clip)
         self.optimizer.step()
+        if self.pair is not None:
+            self.pair.update()

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from loops.tuning.data import LabeledMosaics, Maps
+from loops.tuning.data import Answer, LabeledMosaics, Maps
+from salearn.data.patches import Example
 from salearn.errors import ConfigError, TrainingError
 from salearn.models.cost import GIB
-from salearn.models.pixels import three_channels
-from salearn.models.prefix import frozen_blocks, prefix
+from salearn.models.pixels import Window, three_channels
+from salearn.models.prefix import answer_behind, frozen_blocks, prefix
 from salearn.models.sam3 import Sam
+from salearn.mosaic import MosaicStitcher
 from salearn.settings import Field, settings
 from salearn.store import atomic
+
+if TYPE_CHECKING:
+    from loops.finetune import FinetuneSettings
 
 FOLDER, FEATURES = "_cache", "features.bin"
 STREAM = 31  # the copies of a volume have draws of their own
@@ -92,11 +97,8 @@ class CachedMosaics(LabeledMosaics):
     def _dtype(self) -> torch.dtype:
         return getattr(torch, self._given.dtype)  # type: ignore[no-any-return]
 
-    def open(self, work: Path, slots: Int[Tensor, "entry 3"] | None = None) -> None:
+    def open(self, work: Path, state: Mapping[str, Any] | None) -> None:
         """Keep features below this folder; go on with what is there where it is complete.
-
-        Args:
-            slots: from `state()` of the training that is gone on with.
 
         Raises:
             ConfigError: `max_gib` has no room for one mosaic, or the disk none for `max_gib`.
@@ -104,10 +106,10 @@ class CachedMosaics(LabeledMosaics):
         folder = work / FOLDER
         path, room = folder / FEATURES, self._room(folder)
         whole = path.exists() and path.stat().st_size == room * self.entry_bytes
-        if slots is None or not whole:
+        if not (state and whole):
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            found = [(int(v), int(c), int(m)) for v, c, m in slots.tolist()]
+            found = [(int(v), int(c), int(m)) for v, c, m in state["slots"].tolist()]
             self._slots = {entry: place for place, entry in enumerate(found)}
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
@@ -156,6 +158,10 @@ class CachedMosaics(LabeledMosaics):
         self._file, self._slots = torch.zeros(0), {}
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def answer(self, sam: Sam) -> Answer:
+        """The part of the model behind its frozen blocks."""
+        return lambda shown, presence: answer_behind(sam, shown, self.blocks, presence)
 
     # --- views ----------------------------------------------------------------------------
 
@@ -225,6 +231,29 @@ class _Wanted:
 
     def __getitem__(self, chosen: Int[np.ndarray, " chosen"]) -> list[Tensor]:
         return [self._mosaics.features(*self._view, int(mosaic)) for mosaic in chosen]
+
+
+def mosaics_for(
+    labeled: Sequence[Example],
+    stitcher: MosaicStitcher,
+    given: FinetuneSettings,
+    sam: Sam,
+    seed: int,
+    window: Window | None,
+) -> LabeledMosaics:
+    """What a fine-tuning draws from: with a cache where its settings ask for one.
+
+    Args:
+        sam: adapted; what it trains decides what stays the same.
+
+    Raises:
+        ConfigError: a cache is asked for, and nothing is frozen.
+    """
+    sides = sam.resolution, sam.patch
+    shown = (labeled, stitcher, given.augment, *sides, given.bezier, window)
+    if given.cache is None:
+        return LabeledMosaics(*shown)
+    return CachedMosaics(*shown, sam=sam, given=given.cache, seed=seed, amp=given.amp)
 
 
 def refuse_trained_prefix(sam: Sam) -> int:

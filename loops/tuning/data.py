@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from salearn.data.augment import AugmentSettings, augment, changes, random_grid,
 from salearn.data.patches import Example
 from salearn.errors import TrainingError
 from salearn.models.pixels import Window, three_channels
+from salearn.models.sam3 import Sam
 from salearn.mosaic import MosaicLayout, MosaicStitcher
 
 Pick = Callable[[int, np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
 Maps = Callable[[int], np.ndarray]
+Answer = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 MOST_EMPTY = 20  # volumes without anything annotated in view, one after the other
 
 
@@ -92,6 +95,26 @@ class LabeledMosaics:
     def cases(self) -> list[str]:
         """Case of each volume."""
         return [volume.case_id for volume in self._volumes]
+
+    # What a training does with any mosaics; those with a cache (loops.tuning.cache) do more.
+
+    def answer(self, sam: Sam) -> Answer:
+        """What of a model answers to what `sample` shows."""
+        return sam.answer
+
+    def open(self, work: Path, state: Mapping[str, Any] | None) -> None:
+        """Before the first draw; `state` is what the checkpoint has of `state()`."""
+
+    def close(self) -> None:
+        """After the last draw."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold."""
+        return {}
+
+    def told(self) -> dict[str, Any] | None:
+        """What the record says, if anything."""
+        return None
 
     def plain(
         self, index: int

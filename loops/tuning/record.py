@@ -45,12 +45,13 @@ def recorded(
     cases: Sequence[str],
     iterations: int,
     work: Path,
-    oom: Mapping[str, Any] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write record.json, and review.jsonl where guards looked for labels that are missing.
 
     Args:
-        oom: how the batch was split on a full card, if it was.
+        told: more for the record; None in it is left out. "oom" says how the batch was split on a
+            full card.
     """
     losses = [None, *(line["loss"] for line in read_lines(work / LOG))]
     record = describe_adapted(sam) | {
@@ -58,8 +59,7 @@ def recorded(
         "iterations": iterations,
         "last_loss": losses[-1],
     }
-    if oom is not None:
-        record["oom"] = dict(oom)
+    record |= {name: value for name, value in (told or {}).items() if value is not None}
     if mining is not None and mining.given.guards:
         write_lines(work / REVIEW, mining.rows)
         record["review"] = len(mining.rows)

@@ -70,6 +70,10 @@ class SamPair:
         torch._foreach_lerp_(teacher, student, 1 - alpha)
         self.updates += 1
 
+    def told(self) -> dict[str, Any]:
+        """For the record."""
+        return {"decay": self._decay, "updates": self.updates, "own_bytes": self.own_bytes}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold beside the student."""
         tensors = {name: parameter.detach() for name, parameter in self._theirs.items()}

@@ -3,7 +3,7 @@
     python tests/tools/golden_run.py       (stores the result anew)
 
 Store it anew only together with a line in docs/log.md that says what changed and why. What is
-stored are the selected units and rounded scores, no hashes: they hold over versions of the code that
+stored are selected units and rounded scores, no hashes: they hold over versions of the code that
 compute the same, and to the tolerance of the test over machines.
 """
 
