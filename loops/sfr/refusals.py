@@ -19,7 +19,7 @@ def refuse_conflicts(config: RunConfig) -> None:
         ConfigError: two settings that cannot both be meant; the message names both.
     """
     clashes = _online(config), _void(config), _dropout(config), _weighted(config), _alone(config)
-    for clash in clashes:
+    for clash in (*clashes, _carried(config)):
         if clash:
             raise ConfigError(clash)
     trains = config.arm.get("name") != "zero_shot"
@@ -65,6 +65,15 @@ def _weighted(config: RunConfig) -> str | None:
         return (
             "selective.weighted changes the confidence of cases, which the loss does not read: "
             "set pseudo_loss.case_confidence=true as well"
+        )
+    return None
+
+
+def _carried(config: RunConfig) -> str | None:
+    if config.plus and config.finetune.teacher and config.sfr_plus.optimiser == "carried":
+        return (
+            "finetune.teacher saves the mean of the weights, and sfr_plus.optimiser=carried would "
+            "go on with moments of others: use optimiser=fresh, or leave the teacher out"
         )
     return None
 

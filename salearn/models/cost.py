@@ -9,7 +9,8 @@ Memory of a training step, in bytes:
     gradients    trainable parameters x their size
     optimiser    2 x trainable parameters x their size (AdamW: two moments)
     activations  every tensor that autograd keeps for the backward pass, each storage once;
-                 with checkpointing the inputs of the ViT blocks and the tensors of one block
+                 with checkpointing the inputs of the ViT blocks and the tensors of one block;
+                 ViT blocks before the first one that is trained keep nothing
 
 What the formula leaves out: the workspace of kernels, the allocator's slack (10-20 % on CUDA), the
 CUDA context (about 0.5 GiB), and the images themselves.
@@ -27,6 +28,7 @@ from salearn.errors import WeightsError
 from salearn.models.arms.registry import Arm
 from salearn.models.components import count_by_component
 from salearn.models.lora import trainable
+from salearn.models.prefix import frozen_blocks
 from salearn.models.sam3 import Sam, SamSettings
 from salearn.models.sam3_weights import HUB, TINY, set_resolution, weights_folder
 
@@ -180,19 +182,16 @@ def _kept(sam: Sam, batch: int, amp: bool) -> int:
 
 def _checkpointed(sam: Sam, batch: int, kept: int) -> int:
     """The same if each ViT block kept its input only and one block at a time were recomputed."""
-    blocks: Sequence[nn.Module] = list(sam.backbone.layers)
-    inside = _block_bytes(sam, batch, kept)
+    inside = block_bytes(sam, batch)[frozen_blocks(sam) :] if kept else []
     width = sam.backbone.config.hidden_size
     tokens = batch * (sam.resolution // sam.patch) ** 2
     size = torch.tensor([], dtype=sam.prompt_embeddings.dtype).element_size()
-    inputs = len(blocks) * tokens * width * size if inside else 0
+    inputs = len(inside) * tokens * width * size
     return kept - sum(inside) + inputs + max(inside, default=0)
 
 
-def _block_bytes(sam: Sam, batch: int, kept: int) -> list[int]:
-    """Bytes that each ViT block keeps; empty where nothing in the ViT asks for gradients."""
-    if not kept or not any(p.requires_grad for p in sam.backbone.parameters()):
-        return []
+def block_bytes(sam: Sam, batch: int) -> list[int]:
+    """Bytes that each ViT block keeps where a gradient passes it."""
     side = sam.resolution // sam.patch
     hidden = torch.empty(
         batch, side, side, sam.backbone.config.hidden_size,

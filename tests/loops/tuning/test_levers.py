@@ -83,16 +83,14 @@ def test_answers_behind_the_cache_are_those_of_the_same_pixels(sam, tmp_path, dt
     mosaics, adapted = cached(sam, CacheSettings(copies=2, dtype=dtype))
     mosaics.open(tmp_path, None)
     drawn = mosaics.sample(3, np.random.default_rng(0))
-    pixels = [mosaics._pixels(v, c)[0][m] for v, c, m in mosaics._slots]
-    order = [mosaics._slots[key] for key in mosaics._slots]
-    images = torch.from_numpy(np.stack(pixels))[order].expand(-1, 3, -1, -1)
+    pixels = [mosaics._pixels(volume, copy)[0][m] for volume, copy, m in mosaics._slots]
+    images = torch.from_numpy(np.stack(pixels)).expand(-1, 3, -1, -1)
+    features = torch.stack([mosaics.features(*entry) for entry in mosaics._slots])
+    assert all(any(torch.equal(f, known) for known in features) for f in drawn.images)
     with torch.no_grad():
-        behind = mosaics.answer(adapted)(drawn.images, False)[0]
+        behind = mosaics.answer(adapted)(features, False)[0]
         whole = adapted.answer(images, False)[0]
-    found = [int((whole - part).abs().amax((1, 2, 3)).argmin()) for part in behind]
-    assert max((whole[k] - part).abs().max() for k, part in zip(found, behind)) < error * max(
-        1.0, float(whole.abs().max())
-    )
+    assert (behind - whole).abs().max() < error * max(1.0, float(whole.abs().max()))
 
 
 def test_a_mosaic_passes_the_frozen_blocks_once(sam, tmp_path, monkeypatch):
@@ -157,8 +155,11 @@ def test_boundary_maps_move_with_a_copy(sam, tmp_path):
         return mosaics.mask(index)[None].astype(np.float32)
 
     drawn = mosaics.sample(2, np.random.default_rng(3), maps=maps)
-    shown = drawn.target == 1  # nearest neighbour; the maps are moved linearly
-    assert ((drawn.maps[:, 0] > 0.5) & (drawn.target != 255) ^ shown).float().mean() < 0.02
+    seen = drawn.target != 255
+    # The mask is moved by nearest neighbours, the maps linearly: they differ at borders only.
+    differs = (drawn.maps[:, 0] > 0.5) ^ (drawn.target == 1)
+    assert 0 < (drawn.target == 1).sum()
+    assert differs[seen].float().mean() < 0.02
 
 
 def test_copies_differ_where_something_is_random(sam, tmp_path):
@@ -181,14 +182,10 @@ def test_a_cache_where_nothing_is_frozen_is_refused(sam, tmp_path, arm):
 
 def test_features_that_half_precision_cannot_hold_are_named(sam, tmp_path):
     mosaics, adapted = cached(sam, CacheSettings(dtype="float16"))
-    mosaics._sam = adapted.twin()
-    with torch.no_grad():
-        weight = adapted.backbone.embeddings.patch_embeddings.projection.weight
     mosaics.open(tmp_path, None)
-    mosaics._sam.hidden = lambda images, blocks: torch.full((1, *mosaics.shape), 1e6)
-    with pytest.raises(TrainingError, match=r"box|other.*bfloat16"):
+    adapted.hidden = lambda images, blocks: torch.full((1, *mosaics.shape), 1e6)
+    with pytest.raises(TrainingError, match=r"case (box|other) are not finite.*bfloat16"):
         mosaics.sample(1, np.random.default_rng(0))
-    assert weight.isfinite().all()
 
 
 def test_levers_that_are_off_change_no_key():
