@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 
 from salearn.errors import ConfigError
 from salearn.settings import nearest
@@ -17,10 +19,10 @@ def catalog(kind: str) -> Rows:
         ConfigError: unknown kind; the nearest one is named.
     """
     kinds: dict[str, Callable[[], Rows]] = {
-        "strategies": _strategies,
-        "hosts": _hosts,
-        "arms": _arms,
-        "pretexts": _pretexts,
+        "strategies": partial(_plugins, "strategies", "STRATEGIES"),
+        "hosts": partial(_plugins, "loops.ssl", "HOSTS"),
+        "arms": partial(_plugins, "salearn.models.arms", "ARMS"),
+        "pretexts": partial(_plugins, "salearn.models.pretexts", "PRETEXTS"),
         "backbones": _backbones,
         "datasets": _datasets,
         "filters": _filters,
@@ -30,16 +32,14 @@ def catalog(kind: str) -> Rows:
     return kinds[kind]()
 
 
-def _strategies() -> Rows:
-    from strategies.registry import STRATEGIES
+def _plugins(package: str, registry: str) -> Rows:
+    """Read from the files where they tell: importing the classes takes seconds, mostly torch."""
+    from salearn.plugin_source import rows_from_source
 
-    return STRATEGIES.describe()
-
-
-def _hosts() -> Rows:
-    from loops.ssl.registry import HOSTS
-
-    return HOSTS.describe()
+    rows = rows_from_source(package)
+    if rows is None:
+        rows = getattr(import_module(f"{package}.registry"), registry).describe()
+    return rows
 
 
 def _filters() -> Rows:
@@ -47,18 +47,6 @@ def _filters() -> Rows:
 
     source = "filters of `salearn itv`; component and soft forms are reconstructions"
     return [{"name": name, "summary": words, "source": source} for name, words in FILTERS.items()]
-
-
-def _arms() -> Rows:
-    from salearn.models.arms.registry import ARMS
-
-    return ARMS.describe()
-
-
-def _pretexts() -> Rows:
-    from salearn.models.pretexts.registry import PRETEXTS
-
-    return PRETEXTS.describe()
 
 
 def _backbones() -> Rows:

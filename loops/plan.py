@@ -12,6 +12,7 @@ import torch
 
 from loops.config import RunConfig
 from loops.progress import Progress
+from loops.tuning import levers
 from loops.workbench import Workbench
 from salearn.data.phantoms import CLASSES
 from salearn.models import cost
@@ -115,6 +116,7 @@ def _student(config: RunConfig, channels: int, num_classes: int) -> dict[str, An
 def _sam(config: RunConfig, arm: Arm, prompts: tuple[str, ...], measure: bool) -> dict[str, Any]:
     sam = cost.unloaded_sam(config.sam, prompts)
     batch, amp = config.finetune.batch, config.finetune.amp
+    count = cost.flops(sam, 1)
     found = {
         "weights": config.sam.weights,
         "resolution": sam.resolution,
@@ -122,8 +124,9 @@ def _sam(config: RunConfig, arm: Arm, prompts: tuple[str, ...], measure: bool) -
         "gradient_checkpointing": config.sam.gradient_checkpointing,
         "parameters": cost.parameters(sam),
         "trainable": cost.trainable_counts(sam, arm),
-        "gflop": cost.flops(sam, 1),
+        "gflop": count,
         "gib": cost.step_memory(sam, arm, batch, amp),
+        "levers": levers.of_config(config, sam, arm, count),
         "measured": None,
     }
     if measure:
@@ -181,6 +184,7 @@ def render(plan: Mapping[str, Any]) -> str:
             _table("trained", sam["trainable"], "{:,}"),
             _table("GFLOP an image", sam["gflop"], "{:,.1f}"),
             _table("GiB of a step", sam["gib"], "{:.3f}"),
+            *levers.lines(sam["levers"]),
             _measured(sam["measured"]),
         ]
     lines.append(

@@ -70,7 +70,9 @@ def _weighted(config: RunConfig) -> str | None:
 
 
 def _carried(config: RunConfig) -> str | None:
-    if config.plus and config.finetune.teacher and config.sfr_plus.optimiser == "carried":
+    plus = config.sfr_plus
+    goes_on = config.plus and plus.sam == "continue" and plus.optimiser == "carried"
+    if goes_on and config.finetune.teacher:
         return (
             "finetune.teacher saves the mean of the weights, and sfr_plus.optimiser=carried would "
             "go on with moments of others: use optimiser=fresh, or leave the teacher out"

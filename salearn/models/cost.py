@@ -197,7 +197,14 @@ def block_bytes(sam: Sam, batch: int) -> list[int]:
         batch, side, side, sam.backbone.config.hidden_size,
         device="meta", dtype=sam.prompt_embeddings.dtype, requires_grad=True,
     )  # fmt: skip
-    return [kept_by(layer, hidden) for layer in sam.backbone.layers]
+    found: dict[tuple[int, int], int] = {}  # blocks of one kind keep the same
+    counts = []
+    for layer in sam.backbone.layers:
+        kind = layer.window_size, sum(p.numel() for p in layer.parameters() if p.requires_grad)
+        if kind not in found:
+            found[kind] = kept_by(layer, hidden)
+        counts.append(found[kind])
+    return counts
 
 
 def kept_by(module: nn.Module, given: Tensor) -> int:

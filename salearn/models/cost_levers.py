@@ -7,6 +7,7 @@ same base), and a pretext that trains the trunk beforehand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,11 +24,14 @@ from salearn.models.sam3 import Sam
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def frozen_cost(sam: Sam, arm: Arm, batch: int) -> dict[str, float]:
+def frozen_cost(
+    sam: Sam, arm: Arm, batch: int, counts: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """What an arm's frozen leading blocks save in a step.
 
     Args:
         sam: from `cost.unloaded_sam`.
+        counts: of `cost.flops` for one image, where they are known.
 
     Returns:
         {"blocks", "frozen"}; "gib_not_kept": activations that the frozen blocks would keep if they
@@ -38,7 +42,7 @@ def frozen_cost(sam: Sam, arm: Arm, batch: int) -> dict[str, float]:
     """
     adapted, whole = arm.adapt(sam, 0), Full().adapt(sam, 0)
     frozen, blocks = frozen_blocks(adapted), len(sam.backbone.layers)
-    counts = flops(sam, 1)
+    counts = counts or flops(sam, 1)
     prefix = _prefix_gflop(sam, frozen)
     behind = counts["forward"] - prefix
     passes = 3 if sam.settings.gradient_checkpointing and frozen < blocks else 2
@@ -57,10 +61,12 @@ def frozen_cost(sam: Sam, arm: Arm, batch: int) -> dict[str, float]:
 def _prefix_gflop(sam: Sam, blocks: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
+    if not blocks:
+        return 0.0
     images = torch.empty(1, 3, sam.resolution, sam.resolution, device=sam.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         sam.hidden(images, blocks)
-    return counter.get_total_flops() / 1e9 if blocks else 0.0
+    return float(counter.get_total_flops() / 1e9)
 
 
 def feature_bytes(sam: Sam, dtype: str) -> int:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from salearn.models.sam3 import SamSettings
 
 TINY = "tiny"
-DEFAULT = TINY  # what `sam.weights` is where nothing is said
+DEFAULT = MINI  # what `sam.weights` is where nothing is said
 HUB = "facebook/sam3"
 HUB_FILES = ["*.json", "*.txt", "*.safetensors", "LICENSE*"]
 STEPS = (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from salearn.report.runs import Run, settings_of_text
 
@@ -20,12 +19,14 @@ def chance_jaccard(a: int, b: int, units: int) -> float:
 
     The intersection k is hypergeometric; E[k / (a + b - k)]. 1 for two empty sets.
     """
-    from scipy.stats import hypergeom
-
     if a + b == 0:
         return 1.0
-    k = np.arange(max(0, a + b - units), min(a, b) + 1)
-    return float((hypergeom.pmf(k, units, a, b) * k / (a + b - k)).sum())
+    # Whole numbers, divided once: exact, and without the second that importing scipy.stats takes.
+    ways = math.comb(units, b)
+    return math.fsum(
+        math.comb(a, k) * math.comb(units - a, b - k) * k / (ways * (a + b - k))
+        for k in range(max(0, a + b - units), min(a, b) + 1)
+    )
 
 
 def overlap_table(runs: Sequence[Run]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ SHORT = FinetuneSettings(iterations=4, checkpoint_every=2, log_every=2, learning
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("object",))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
 
 
 def box():

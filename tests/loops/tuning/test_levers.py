@@ -34,7 +34,7 @@ TURNS = AugmentSettings(rotation=(0, 0, 20), shift=1.0)
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("object",))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
 
 
 def box(name="box", seed=0):

@@ -12,7 +12,7 @@ from salearn.store import Store
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("object",))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
 
 
 def volume(seed=0, shape=(20, 12, 9)):

@@ -13,7 +13,7 @@ from salearn.models.lora import (
 )
 from salearn.models.sam3 import Sam, SamSettings, load_sam
 
-SMALL = SamSettings(resolution=64)
+SMALL = SamSettings(weights="tiny", resolution=64)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from salearn.models.sam3_prompts import (
 )
 from salearn.models.sam3_weights import build_model, check_torchvision, export_weights
 
-SMALL = SamSettings(resolution=64)
+SMALL = SamSettings(weights="tiny", resolution=64)
 PROMPTS = ("anterior part", "posterior part")
 
 
@@ -73,7 +73,7 @@ def test_tiny_is_the_same_for_the_same_seed_whatever_ran_before(sam):
     state = torch.get_rng_state()
     again = load_sam(SMALL, PROMPTS)
     assert torch.equal(torch.get_rng_state(), state)
-    other = load_sam(SamSettings(resolution=64, seed=1), PROMPTS)
+    other = load_sam(SamSettings(weights="tiny", resolution=64, seed=1), PROMPTS)
     pairs = list(zip(sam.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in pairs)
     assert not torch.equal(sam(images(1)), other(images(1)))
@@ -96,7 +96,7 @@ def test_one_class_is_the_sigmoid_and_two_are_exclusive():
 
 
 def test_another_resolution_gives_the_same_numbers_built_or_set(sam):
-    built = load_sam(SamSettings(resolution=96), PROMPTS)
+    built = load_sam(SamSettings(weights="tiny", resolution=96), PROMPTS)
     with torch.no_grad(), sam.at_resolution(96):
         torch.testing.assert_close(sam(images(1, 96)), built(images(1, 96)), atol=0, rtol=0)
     assert sam.resolution == 64
@@ -118,7 +118,7 @@ def test_tokens_are_the_normalised_output_of_the_encoder(sam):
 def test_gradient_checkpointing_gives_the_same_gradients():
     gradients = []
     for checkpointing in (False, True):
-        given = SamSettings(resolution=64, gradient_checkpointing=checkpointing)
+        given = SamSettings(weights="tiny", resolution=64, gradient_checkpointing=checkpointing)
         model = load_sam(given, PROMPTS[:1]).train()
         weight = model.backbone.layers[0].attention.q_proj.weight.requires_grad_(True)
         model(images(1)).square().mean().backward()
@@ -242,7 +242,7 @@ def test_a_broken_torchvision_is_named(monkeypatch, tmp_path):
 
 def test_impossible_settings_are_refused():
     with pytest.raises(ConfigError, match=r"sam\.resolution: 100 is not a multiple"):
-        load_sam(SamSettings(resolution=100), PROMPTS)
+        load_sam(SamSettings(weights="tiny", resolution=100), PROMPTS)
     with pytest.raises(ValueError, match=r"sam\.dtype"):
         SamSettings(dtype="bfloat16")
 

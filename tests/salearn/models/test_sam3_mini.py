@@ -52,7 +52,8 @@ def test_half_precision_on_disk_changes_nothing_that_counts(folder):
 def test_its_key_follows_the_content_of_its_files(folder):
     before = sam_key(SamSettings(weights="mini"))
     assert before == sam_key(SamSettings(weights="mini", device="cpu"))
-    assert before != sam_key(SamSettings())
+    assert before == sam_key(SamSettings())  # the default
+    assert before != sam_key(SamSettings(weights="tiny"))
     other = folder.parent / "other"
     shutil.copytree(folder, other)
     (other / "recipe.json").write_text("{}")

@@ -30,7 +30,7 @@ UNUSED = ("mask_embedder", "instance_projection", "fpn_layers.3", "conv_layers.2
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("object",))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
 
 
 @pytest.fixture(scope="module")

@@ -45,13 +45,13 @@ def test_features_that_are_all_alike_are_refused():
 
 
 def test_a_trunk_has_not_drifted_from_itself_and_noise_shows_block_by_block():
-    sam = load_sam(SamSettings(resolution=32), ("one",))
+    sam = load_sam(SamSettings(weights="tiny", resolution=32), ("one",))
     pictures = normal(3, 3 * 32 * 32, 0).view(3, 3, 32, 32).clamp(-1, 1)
     pictures[2] = -1  # shows nothing: left out
     same = drift(sam, sam.twin(), pictures)
     assert (same["images"], same["tokens"], same["relative_l2"]) == (2, 32, 0)
     assert same["cka"] == pytest.approx(1)
-    other = load_sam(SamSettings(resolution=32), ("one",))
+    other = load_sam(SamSettings(weights="tiny", resolution=32), ("one",))
     name = "vision_encoder.backbone.layers.2.mlp.fc2.weight"
     with torch.no_grad():
         trunk_parameters(other)[name].mul_(2)

@@ -42,7 +42,7 @@ class Stripes:
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=32), ("one",))
+    return load_sam(SamSettings(weights="tiny", resolution=32), ("one",))
 
 
 def small(**changes):
@@ -218,7 +218,7 @@ def test_epochs_bound_the_iterations():
 
 
 def test_form_c_takes_one_window_only(sam):
-    large = load_sam(SamSettings(resolution=64), ("one",))
+    large = load_sam(SamSettings(weights="tiny", resolution=64), ("one",))
     assert small(form="C").shown(large).side == 32
     assert small(form="C").shown(large).single
     assert small(form="A").shown(large).side == 64

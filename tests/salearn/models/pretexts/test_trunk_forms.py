@@ -23,7 +23,7 @@ ROWS, WINDOW = 8, 4
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("one", "two"))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("one", "two"))
 
 
 def pictures(count=2, side=64, seed=0):
