@@ -130,8 +130,8 @@ class CachedMosaics(LabeledMosaics):
         if wanted > free:
             raise ConfigError(
                 f"finetune.cache: {wanted / GIB:.3g} GiB of features for {room} mosaics, but the "
-                f"disk of {folder.parent} has {free / GIB:.3g} GiB left; lower finetune.cache.copies, "
-                ".max_gib or sam.resolution, or put `store` on another disk"
+                f"disk of {folder.parent} has {free / GIB:.3g} GiB left; lower "
+                "finetune.cache.copies, .max_gib or sam.resolution, or put `store` on another disk"
             )
         return room
 

@@ -186,7 +186,7 @@ def _checkpointed(sam: Sam, batch: int, kept: int) -> int:
     width = sam.backbone.config.hidden_size
     tokens = batch * (sam.resolution // sam.patch) ** 2
     size = torch.tensor([], dtype=sam.prompt_embeddings.dtype).element_size()
-    inputs = len(inside) * tokens * width * size
+    inputs = len(inside) * tokens * int(width) * size
     return kept - sum(inside) + inputs + max(inside, default=0)
 
 

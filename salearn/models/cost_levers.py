@@ -16,9 +16,9 @@ from salearn.models.arms.registry import Arm
 from salearn.models.arms.whole import Full
 from salearn.models.cost import GIB, block_bytes, flops
 from salearn.models.lora import trainable
+from salearn.models.prefix import frozen_blocks
 from salearn.models.pretexts.mae import Mae
 from salearn.models.pretexts.registry import Pretext
-from salearn.models.prefix import frozen_blocks
 from salearn.models.sam3 import Sam
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -35,8 +35,8 @@ def frozen_cost(
 
     Returns:
         {"blocks", "frozen"}; "gib_not_kept": activations that the frozen blocks would keep if they
-        were trained in full; GFLOP an image of the frozen "prefix", of the forward pass "behind" it,
-        and of a training step without and with a cache ("train", "train_cached"). A step computes
+        were trained in full; GFLOP an image of the frozen "prefix", of what lies "behind" it, and
+        of a training step without and with a cache ("train", "train_cached"). A step computes
         the frozen blocks once and what lies behind twice over (three times where activations are
         checkpointed), as `cost.flops` counts it.
     """

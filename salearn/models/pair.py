@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from salearn.errors import ConfigError
 from salearn.models.lora import trainable
@@ -65,8 +66,8 @@ class SamPair:
     def update(self) -> None:
         """Move the teacher towards the student; call once after each step of the optimiser."""
         alpha = min(1 - 1 / (self.updates + 1), self._decay)
-        names = list(self._mine)
-        teacher, student = ([t[n] for n in names] for t in (self._theirs, self._mine))
+        teacher: list[Tensor] = [self._theirs[name] for name in self._mine]
+        student: list[Tensor] = list(self._mine.values())
         torch._foreach_lerp_(teacher, student, 1 - alpha)
         self.updates += 1
 

@@ -158,13 +158,18 @@ def curve_rows(curve: Curve, how: CurveSettings) -> Iterator[dict[str, Any]]:
     )
     points = _class_means(curve, tree.identity())
     drawn = _class_means(curve, tree)
-    areas = _areas(curve, points, drawn, how)
+    ends = _finished(curve, points, drawn, how)
+    areas = _areas(curve, ends, how)
     for step, budget in enumerate(curve.budgets):
         if not ran[step].any():
             continue
         tree = _tree(_draws(curve, ran[step]), len(curve.cases), how.replicates, how.seed)
-        means = tree.identity().over_runs(points[:, ran[step], step])[0]
-        bounds = percentile_intervals(tree.over_runs(drawn[:, ran[step], step]), how.level)
+        if ends and ran[step].sum() == ran.all(axis=0).sum():  # the same runs: known from the area
+            means, replicates = ends[0][step], ends[1][:, step]
+        else:
+            means = tree.identity().over_runs(points[:, ran[step], step])[0]
+            replicates = tree.over_runs(drawn[:, ran[step], step])
+        bounds = percentile_intervals(replicates, how.level)
         for k, (name, columns) in enumerate(curve.columns()):
             head = {**curve.keys, "metric": curve.metric, "class": name, "budget": budget}
             found = {"mean": means[k], "low": bounds[0][k], "high": bounds[1][k]}
@@ -196,24 +201,36 @@ def _counts(statuses: np.ndarray) -> dict[str, int]:
     return {"n_total": total, "n_used": total - counts["n_absent"], **counts}
 
 
-def _areas(
+def _finished(
     curve: Curve, points: np.ndarray, drawn: np.ndarray, how: CurveSettings
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Means over the runs that reached the end, and their replicates; None without such a run."""
+    whole = np.asarray(curve.ran().all(axis=0))
+    if not whole.any():
+        return None
+    if not whole.all():
+        points, drawn = points[:, whole], drawn[:, whole]
+    tree = _tree(_draws(curve, whole), len(curve.cases), how.replicates, how.seed)
+    return _steps(tree.identity(), points)[0], _steps(tree, drawn)
+
+
+def _areas(
+    curve: Curve, ends: tuple[np.ndarray, np.ndarray] | None, how: CurveSettings
 ) -> dict[str, dict[str, Any]]:
     """Areas of each class and of the mean over classes, over the runs that reached the end."""
     names = [name for name, _ in curve.columns()]
-    whole = np.asarray(curve.ran().all(axis=0))
-    if not whole.any():
+    if ends is None:
         return {name: dict.fromkeys(AREAS, float("nan")) | {"aubc_seeds": 0} for name in names}
-    tree = _tree(_draws(curve, whole), len(curve.cases), how.replicates, how.seed)
-    means = _steps(tree.identity(), points[:, whole])[0]
+    means, replicates = ends
+    seeds = int(curve.ran().all(axis=0).sum())
     # One hierarchy resamples all budgets alike: the area of replicates replicates the area.
-    areas = _trapezoids(_steps(tree, drawn[:, whole]))
+    areas = _trapezoids(replicates)
     low, high = percentile_intervals(areas, how.level)
     found = {}
     for k, name in enumerate(names):
         curve_k = [float(value) for value in means[:, k]]
-        ends = (aubc(curve_k), float(low[k]), float(high[k]), aubc(curve_k, curve.budgets))
-        found[name] = dict(zip(AREAS, ends, strict=True)) | {"aubc_seeds": int(whole.sum())}
+        four = (aubc(curve_k), float(low[k]), float(high[k]), aubc(curve_k, curve.budgets))
+        found[name] = dict(zip(AREAS, four, strict=True)) | {"aubc_seeds": seeds}
     return found
 
 

@@ -61,7 +61,12 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def _tidy(folder: Path, summary: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"cell": folder.name, **{key: row[key] for key in HEAD}, "metric": name, "value": finite(value)}
+        {
+            "cell": folder.name,
+            **{key: row[key] for key in HEAD},
+            "metric": name,
+            "value": finite(value),
+        }
         for row in summary
         for name, value in row.items()
         if name not in HEAD and isinstance(value, int | float)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from salearn.report.blocks import Block, Section, Table, Text
-from salearn.report.caveats import warnings_of
 from salearn.report.facts import compared_rows, provenance_lines
 from salearn.report.figures import save
 from salearn.report.latex import latex
@@ -55,7 +54,7 @@ def _write_files(page: PartPage, out: Path) -> dict[str, Path]:
 
 def sections_of(report: Report, pages: Sequence[PartPage], files: Sequence[str]) -> list[Section]:
     """The whole page: what was compared, what weakens it, each data set, how it was made."""
-    warnings = tuple(warnings_of(report.found, report.curve))
+    warnings = tuple(report.warnings)
     doubts = Text(items=warnings) if warnings else Text(paragraphs=("None.",))
     return [
         Section(id="compared", title="What was compared", blocks=[_compared(report)]),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from salearn.metrics.evaluate import MEAN
 from salearn.report.aggregate import Curve, CurveSettings, curve_table, curves_of, difference_table
+from salearn.report.caveats import warnings_of
 from salearn.report.figures import Factor
 from salearn.report.references import refuse_mixed_references
 from salearn.report.runs import Run, Runs
@@ -37,6 +39,11 @@ class Report:
     curve: pd.DataFrame
     differences: dict[Factor, pd.DataFrame]
     how: CurveSettings
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What weakens the tables; the page and the summary both say it."""
+        return warnings_of(self.found, self.curve)
 
 
 def make_report(found: Runs, how: CurveSettings) -> Report:

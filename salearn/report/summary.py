@@ -9,7 +9,6 @@ from typing import Any
 from salearn.report.adaptation import TITLE as ARMS
 from salearn.report.adaptation import arm_lines
 from salearn.report.aggregate import CurveSettings
-from salearn.report.caveats import warnings_of
 from salearn.report.facts import compared_rows, provenance_lines
 from salearn.report.figures import NAMES, UNITS, Factor, Layout, budget_figure
 from salearn.report.page import write_page
@@ -92,8 +91,7 @@ def render(report: Report, paths: dict[str, Path]) -> str:
     blocks = ["# Annotation-budget report", text]
     for part in parts_of(report):
         blocks += [f"## {part.dataset}", *_part_blocks(part, report.how)]
-    warnings = warnings_of(report.found, report.curve)
-    blocks += ["## Warnings", "\n".join(f"- {line}" for line in warnings) or "None."]
+    blocks += ["## Warnings", "\n".join(f"- {line}" for line in report.warnings) or "None."]
     if lost := cell_lines(report.found.cells):
         blocks += ["## Cells", "Not done, or not used:", lost]
     blocks += ["## Files", "\n".join(f"- `{name}`" for name in sorted(paths))]

@@ -130,9 +130,9 @@ def test_a_cut_cached_training_ends_as_an_uncut_one(sam, tmp_path, monkeypatch):
 
 
 def test_features_beyond_the_bound_are_computed_anew(sam, tmp_path):
-    whole, adapted = cached(sam)
+    whole = cached(sam)[0]
     one = whole.entry_bytes
-    small, _ = cached(sam, replace(CACHE, max_gib=1.5 * one / 2**30))
+    small = cached(sam, replace(CACHE, max_gib=1.5 * one / 2**30))[0]
     for mosaics, folder in ((whole, "whole"), (small, "small")):
         (tmp_path / folder).mkdir()
         mosaics.open(tmp_path / folder, None)
@@ -141,7 +141,8 @@ def test_features_beyond_the_bound_are_computed_anew(sam, tmp_path):
         assert torch.equal(first.images, second.images)
         assert torch.equal(first.target, second.target)
     assert (tmp_path / "small/_cache/features.bin").stat().st_size == one
-    assert small.told()["mosaics"] == 1 < whole.told()["mosaics"]
+    assert small.told()["mosaics"] == 1
+    assert whole.told()["mosaics"] > 1
     tight, _ = cached(sam, replace(CACHE, max_gib=0.5 * one / 2**30))
     with pytest.raises(ConfigError, match=r"max_gib: .* holds not one mosaic"):
         tight.open(tmp_path, None)
@@ -158,7 +159,7 @@ def test_boundary_maps_move_with_a_copy(sam, tmp_path):
     seen = drawn.target != 255
     # The mask is moved by nearest neighbours, the maps linearly: they differ at borders only.
     differs = (drawn.maps[:, 0] > 0.5) ^ (drawn.target == 1)
-    assert 0 < (drawn.target == 1).sum()
+    assert (drawn.target == 1).any()
     assert differs[seen].float().mean() < 0.02
 
 
@@ -225,6 +226,7 @@ def test_the_running_mean_of_what_was_trained_is_saved(sam, tmp_path):
     assert record["teacher"]["own_bytes"] == 4 * record["trainable_parameters"]
 
 
+@pytest.mark.slow
 def test_a_teacher_changes_what_is_saved_and_not_what_is_trained(sam, tmp_path):
     plain = finetune([box()], sam, build("lora"), STITCHER, SHORT, tmp_path / "plain", 0)
     given = replace(SHORT, teacher=TeacherSettings())

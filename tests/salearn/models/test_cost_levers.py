@@ -17,6 +17,7 @@ def tiny():
     return cost.unloaded_sam(TINY, ("one",))
 
 
+@pytest.mark.slow
 def test_frozen_blocks_keep_no_activations(tiny):
     count = cost.flops(tiny)
     found = {
@@ -53,6 +54,7 @@ def test_sizes_by_hand(tiny):
     assert cost_levers.teacher_bytes(tiny, build("lora")) == 4 * count
 
 
+@pytest.mark.slow
 def test_a_pretext_costs_five_trunks_and_its_activations(tiny):
     trunk = cost.parameters(tiny)["vision_trunk"]
     whole = cost_levers.pretext_cost(tiny, PRETEXTS.build("mae", {"form": "A", "micro": 2}))
@@ -63,6 +65,7 @@ def test_a_pretext_costs_five_trunks_and_its_activations(tiny):
     assert less["gib"]["activations"] == pytest.approx(0.25 * whole["gib"]["activations"])
 
 
+@pytest.mark.slow
 def test_the_plan_tells_the_levers(tiny):
     config = parse_run(
         {

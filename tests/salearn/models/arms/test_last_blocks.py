@@ -62,7 +62,8 @@ def test_nothing_below_the_last_blocks_has_a_gradient(sam, name):
     adapted(images()).square().mean().backward()
     assert asked == [False] * 4  # what enters the last block, too: backward stops there
     inside = [n for n, p in trainable(adapted).items() if "backbone." in n]
-    assert inside and all("layers.3." in n for n in inside)
+    assert inside
+    assert all("layers.3." in n for n in inside)
     below = [p for b in adapted.backbone.layers[:3] for p in b.parameters()]
     assert all(p.grad is None for p in (*below, *adapted.backbone.embeddings.parameters()))
 
