@@ -134,10 +134,9 @@ def finetune(
         training.go_on(start, carry)
     cases = sorted(e.case_id for e in labeled)
     key = content_key(keyed(given), type(arm).__name__, keyed(arm), seed, cases)
-    done = training.resume(work, key)
     last = given.iterations if training.parameters else 0  # zero-shot: nothing to train
     with torch.random.fork_rng(devices=[]):
-        for iteration in range(done, last):
+        for iteration in range(training.resume(work, key), last):
             loss = training.step(iteration)
             log_loss(work, iteration + 1, given, loss, report)
             if (iteration + 1) % given.checkpoint_every == 0:

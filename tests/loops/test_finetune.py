@@ -31,7 +31,7 @@ SHORT = FinetuneSettings(iterations=6, checkpoint_every=2, log_every=2)
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("object",))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
 
 
 def bright_box(number, known=slice(None)):
@@ -241,7 +241,7 @@ def real(number):
 @pytest.mark.skipif(not HIPPOCAMPUS.exists(), reason="the hippocampus data set is not here")
 def test_one_labeled_hippocampus_teaches_both_parts(tmp_path):
     """Measured: 0.66 over ten volumes with this one labeled, 150 steps; 0.43 with another."""
-    tiny = load_sam(SamSettings(), ("anterior part", "posterior part"))
+    tiny = load_sam(SamSettings(weights="tiny"), ("anterior part", "posterior part"))
     stitcher = Stitcher(StitchSettings(tile=(32, 32)), 1)
     given = FinetuneSettings(iterations=150)
     finetune([real("162")], tiny, LoraSettings(), stitcher, given, tmp_path, 0)

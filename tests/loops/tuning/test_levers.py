@@ -59,10 +59,16 @@ def cached(sam, given=CACHE, views=TURNS, arm="decoder"):
     return CachedMosaics(*shown, sam=adapted, given=given, seed=5), adapted
 
 
+CACHED = [
+    ("decoder", 4, {}),
+    pytest.param("lora", 3, {"last": 1}, marks=pytest.mark.slow),
+]
+
+
 # --- the cache --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "blocks", "arm"), [("decoder", 4, {}), ("lora", 3, {"last": 1})])
+@pytest.mark.parametrize(("name", "blocks", "arm"), CACHED)
 def test_a_cached_training_ends_bit_for_bit_as_an_uncached_one(sam, tmp_path, name, blocks, arm):
     made = build(name, arm)
     plain = finetune([box()], sam, made, STITCHER, SHORT, tmp_path / "plain", 3)
@@ -108,6 +114,7 @@ def test_a_mosaic_passes_the_frozen_blocks_once(sam, tmp_path, monkeypatch):
     assert len(calls) == record["cache"]["mosaics"] == 2  # one mosaic, two copies
 
 
+@pytest.mark.slow
 def test_a_cut_cached_training_ends_as_an_uncut_one(sam, tmp_path, monkeypatch):
     given = replace(SHORT, augment=TURNS, cache=replace(CACHE, dtype="float16"), batch=2)
     given = replace(given, teacher=TeacherSettings(decay=0.5))
@@ -253,6 +260,7 @@ def test_carried_moments_and_a_mean_exclude_one_another():
         parse_run(values, "test")
 
 
+@pytest.mark.slow
 def test_mining_goes_with_a_cache(sam, tmp_path):
     mining = NegativeSettings(prompt=True, slice=True, pixel=True, boundary=True)
     given = replace(SHORT, cache=CACHE, mining=mining, augment=TURNS)

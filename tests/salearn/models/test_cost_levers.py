@@ -39,6 +39,7 @@ def test_frozen_blocks_keep_no_activations(tiny):
     assert kept[3] - kept[1] == pytest.approx(saved, rel=0.15)
 
 
+@pytest.mark.slow
 def test_nothing_is_saved_where_all_is_trained(tiny):
     found = cost_levers.frozen_cost(tiny, build("lora"), 1)
     assert (found["frozen"], found["gib_not_kept"], found["prefix_gflop"]) == (0, 0, 0)

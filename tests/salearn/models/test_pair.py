@@ -13,7 +13,7 @@ from salearn.models.sam3 import SamSettings, load_sam
 
 @pytest.fixture(scope="module")
 def sam():
-    return load_sam(SamSettings(resolution=64), ("object",))
+    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
 
 
 def fill(pair, value):
@@ -66,6 +66,7 @@ def test_a_pair_goes_on_from_its_state(sam):
     assert values(first.teacher) == values(second.teacher)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora", "adapter_decoder"])
 def test_the_teacher_is_saved_like_any_adapted_sam(sam, tmp_path, name):
     pair = SamPair(build(name).adapt(sam, 0), TeacherSettings())

@@ -68,6 +68,7 @@ def test_nothing_below_the_last_blocks_has_a_gradient(sam, name):
     assert all(p.grad is None for p in (*below, *adapted.backbone.embeddings.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora", "adapter", "full"])
 def test_such_an_arm_comes_back_from_disk(sam, name, tmp_path):
     adapted = build(name, {"last": 2}).adapt(sam, 0)
