@@ -32,6 +32,7 @@ def settings(folder: Path) -> dict[str, Any]:
         "strategy": "hybrid",
         "learner": "sfr_mean_teacher",
         "max_unlabeled": 3,
+        "sam": {"weights": "tiny"},
         "stitch": {"tile": [32, 32], "fit": "crop"},
         "finetune": {"iterations": 12},
         "student": {"iterations": 40, "width": 4, "depth": 2, "patch": [16, 24, 16]},

@@ -16,6 +16,7 @@ def values(folder: Path, **changes: Any) -> dict[str, Any]:
         },
         "budget": [1, 2],
         "max_unlabeled": 3,
+        "sam": {"weights": "tiny"},
         "stitch": {"tile": [32, 32], "fit": "crop"},
         "finetune": {"iterations": 2},
         "student": {"iterations": 4, "width": 4, "depth": 2, "patch": [16, 16, 16]},
