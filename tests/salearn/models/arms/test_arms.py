@@ -9,7 +9,6 @@ from salearn.models.adapted import describe_adapted, load_adapted, save_adapted
 from salearn.models.arms.registry import ARMS, available, build
 from salearn.models.components import COMPONENTS, SEMANTIC, component_of, count_by_component
 from salearn.models.lora import trainable
-from salearn.models.sam3 import Sam, SamSettings, load_sam
 
 NAMES = (
     "zero_shot",
@@ -26,20 +25,6 @@ NAMES = (
 )
 # Inside modules that are trained in full, what the semantic path does not run.
 UNUSED = ("mask_embedder", "instance_projection", "fpn_layers.3", "conv_layers.2", "norms.2")
-
-
-@pytest.fixture(scope="module")
-def sam():
-    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
-
-
-@pytest.fixture(scope="module")
-def full_size():
-    from transformers import Sam3Config, Sam3Model
-
-    with torch.device("meta"):
-        text = (torch.empty(1, 32, 256), torch.ones(1, 32, dtype=torch.bool))
-        return Sam(Sam3Model(Sam3Config()), SamSettings(), ("object",), text)
 
 
 def images(seed=0):

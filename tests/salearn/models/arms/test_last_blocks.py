@@ -8,7 +8,7 @@ from salearn.models.adapted import describe_adapted, load_adapted, save_adapted
 from salearn.models.arms.registry import build
 from salearn.models.lora import trainable
 from salearn.models.prefix import answer_behind, frozen_blocks, prefix
-from salearn.models.sam3 import Sam, SamSettings, load_sam
+from salearn.models.sam3 import SamSettings, load_sam
 from salearn.settings import dump, keyed
 
 NAMES = ("lora", "lora_encoder", "adapter", "adapter_encoder", "full", "bitfit")
@@ -23,20 +23,6 @@ PER_BLOCK = {
     "full": BLOCK,
     "bitfit": 2 * 2 * W + 4 * W + M + W,
 }
-
-
-@pytest.fixture(scope="module")
-def sam():
-    return load_sam(SamSettings(weights="tiny", resolution=64), ("object",))
-
-
-@pytest.fixture(scope="module")
-def full_size():
-    from transformers import Sam3Config, Sam3Model
-
-    with torch.device("meta"):
-        text = (torch.empty(1, 32, 256), torch.ones(1, 32, dtype=torch.bool))
-        return Sam(Sam3Model(Sam3Config()), SamSettings(), ("object",), text)
 
 
 def images(seed=0):
