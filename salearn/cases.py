@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NewType
 
 import numpy as np
+from jaxtyping import Float, Int64
 
 CaseId = NewType("CaseId", str)
 # "case" (a volume), "case@012" (a slice along the slice axis), or "case@000.016.008+16.16.16" (a
@@ -146,6 +147,16 @@ def shuffled(units: Sequence[UnitId], rng: np.random.Generator) -> list[UnitId]:
     """The units in an order that depends on their set and the generator, not on their order."""
     ordered = sorted(units)
     return [ordered[i] for i in rng.permutation(len(ordered))]
+
+
+def by_rows(
+    units: Sequence[UnitId],
+    rows: Sequence[int] | Int64[np.ndarray, " pick"],
+    scores: Float[np.ndarray, " unit"],
+) -> Selection:
+    """The units of these rows, in this order, and everybody's scores."""
+    wanted = tuple(units[row] for row in rows)
+    return Selection(unit_ids=wanted, scores=dict(zip(units, scores.tolist(), strict=True)))
 
 
 def best(scores: Mapping[UnitId, float], n: int, rng: np.random.Generator) -> Selection:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
-from salearn.cases import Pool, Selection, check_request
+from salearn.cases import Selection, UnitId, by_rows
 from salearn.evidence import Evidence
 from salearn.settings import settings
 from strategies.maps import checked
@@ -32,21 +34,19 @@ class Badge(ColdStart):
 
     SOURCE = "BADGE (Ash et al., ICLR 2020); form for segmentation: reconstruction"
 
-    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
-        """Draw n units; before anything is trained, the cold start."""
-        check_request(pool, n)
-        if not evidence.trained:
-            return self.cold(pool, n, evidence, rng)
-        if not pool.unlabeled:
-            return Selection(unit_ids=(), scores={})
-        units = sorted(pool.unlabeled)
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """Draw n units."""
         a = np.array([residual(checked(evidence.probabilities(u), u)) for u in units])
         z = rows_of(evidence, units, has_adapted(evidence))
         rows, scores = plus_plus(a, z, n, rng)
-        return Selection(
-            unit_ids=tuple(units[row] for row in rows),
-            scores=dict(zip(units, scores.tolist(), strict=True)),
-        )
+        return by_rows(units, rows, scores)
 
 
 def residual(p: Float[np.ndarray, "class x y z"]) -> Float[np.ndarray, " cells"]:

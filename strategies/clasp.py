@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from salearn.cases import Pool, Selection, UnitId, check_request
+from salearn.cases import Selection, UnitId, by_rows
 from salearn.errors import ConfigError
 from salearn.evidence import Evidence
 from salearn.settings import Field, settings
@@ -43,23 +43,21 @@ class Clasp(AggregateSettings, ColdStart):
         if min(self.beta) <= 0:
             raise ConfigError(f"beta must be positive, got {list(self.beta)}")
 
-    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
         """Take turns between the lists: each class its share, then plain entropy."""
-        check_request(pool, n)
-        if not evidence.trained:
-            return self.cold(pool, n, evidence, rng)
-        if not pool.unlabeled:
-            return Selection(unit_ids=(), scores={})
-        units = sorted(pool.unlabeled)
         columns = self.columns(units, evidence)
         beta = beta_at(evidence.round, self.beta, self.beta_loops)
         noisy = np.log(np.maximum(columns, LEAST)) + rng.gumbel(0, 1 / beta, columns.shape)
         rows = _by_turns(noisy, self.turns(n, columns.shape[1] - 1, rng), rng)
         scores = np.stack([ranks(column) for column in noisy.T]).max(axis=0)
-        return Selection(
-            unit_ids=tuple(units[row] for row in rows),
-            scores=dict(zip(units, scores.tolist(), strict=True)),
-        )
+        return by_rows(units, rows, scores)
 
     def columns(
         self, units: Sequence[UnitId], evidence: Evidence

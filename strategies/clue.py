@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
-from salearn.cases import Pool, Selection, check_request
+from salearn.cases import Selection, UnitId, by_rows
 from salearn.evidence import Evidence
 from salearn.settings import settings
 from strategies.registry import register
@@ -27,21 +29,19 @@ class Clue(EntropyValues, ColdStart):
 
     SOURCE = "CLUE (Prabhu et al., ICCV 2021); unit-length encoder embeddings: ours"
 
-    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
-        """Choose a unit of each of n clusters; before anything is trained, the cold start."""
-        check_request(pool, n)
-        if not evidence.trained:
-            return self.cold(pool, n, evidence, rng)
-        units = sorted(pool.unlabeled)
-        if not units:
-            return Selection(unit_ids=(), scores={})
-        weights = np.maximum(self.values(units, sorted(pool.labeled), evidence), FLOOR)
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """Choose a unit of each of n clusters."""
+        weights = np.maximum(self.values(units, labeled, evidence), FLOOR)
         z = rows_of(evidence, units, has_adapted(evidence))
         rows, scores = nearest_to_centres(z, np.where(z.any(axis=1), weights, 0.0), n, rng)
-        return Selection(
-            unit_ids=tuple(units[row] for row in rows),
-            scores=dict(zip(units, scores.tolist(), strict=True)),
-        )
+        return by_rows(units, rows, scores)
 
 
 def nearest_to_centres(

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from jaxtyping import Float
 
-from salearn.cases import Pool, Selection, check_request
+from salearn.cases import Pool, Selection, by_rows, check_request
 from salearn.evidence import Evidence
 from salearn.features.index import IndexSettings, all_neighbours
 from salearn.settings import Field, settings
@@ -58,10 +58,7 @@ class Dcom(MarginValues):
             doubt = _scaled(self.values(units, labeled, evidence))
         log.info("dcom: covered %.3f, competence %.3f", balls.share, c)
         rows, scores = _greedy(balls, c, doubt, n, rng)
-        return Selection(
-            unit_ids=tuple(units[row] for row in rows),
-            scores=dict(zip(units, scores.tolist(), strict=True)),
-        )
+        return by_rows(units, rows, scores)
 
 
 class Near:

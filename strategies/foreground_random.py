@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from salearn.cases import Pool, Selection, check_request
+from salearn.cases import Selection, UnitId
 from salearn.evidence import Evidence
 from salearn.settings import settings
 from strategies.maps import checked
@@ -24,14 +26,15 @@ class ForegroundRandom(PresenceSettings, ColdStart):
 
     SOURCE = "label-free form of nnActive's random-label (TMLR 2025); predictions for true masks"
 
-    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
-        """Draw n units; before anything is trained, the cold start."""
-        check_request(pool, n)
-        if not evidence.trained:
-            return self.cold(pool, n, evidence, rng)
-        units = sorted(pool.unlabeled)
-        if not units:
-            return Selection(unit_ids=(), scores={})
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """Draw n units."""
         counts = [_voxels(checked(evidence.probabilities(unit), unit)) for unit in units]
         return self.draw(units, np.array(counts), n, rng)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float
 
-from salearn.cases import Pool, Selection, UnitId
+from salearn.cases import Pool, Selection, UnitId, by_rows
 from salearn.evidence import Evidence
 from salearn.features.index import IndexSettings
 from salearn.features.rows import Rows, Vectors, blank_rows, blocks, open_rows
@@ -65,9 +65,7 @@ class Scene:
 
     def answer(self, batch: Batch) -> Selection:
         """The chosen units and everybody's scores."""
-        chosen = tuple(self.units[row] for row in batch.rows)
-        scores = dict(zip(self.units, batch.scores.tolist(), strict=True))
-        return Selection(unit_ids=chosen, scores=scores)
+        return by_rows(self.units, batch.rows, batch.scores)
 
 
 def look(pool: Pool, evidence: Evidence, index: IndexSettings) -> Scene:

@@ -54,7 +54,9 @@ def scorer_of(name: str, given: dict[str, Any], axis: int, where: str) -> Scorer
 
 @settings
 class ColdStart:
-    """Who chooses while nothing is trained and no prediction can be asked for.
+    """A strategy that asks a trained model; while there is none, its cold start chooses.
+
+    A subclass gives `choose`.
 
     Attributes:
         cold_start: name of a strategy.
@@ -63,6 +65,27 @@ class ColdStart:
 
     cold_start: str = "random"
     cold_settings: dict[str, Any] = Field(default_factory=dict)
+
+    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
+        """Choose n units; before anything is trained, the cold start."""
+        check_request(pool, n)
+        if not evidence.trained:
+            return self.cold(pool, n, evidence, rng)
+        units = sorted(pool.unlabeled)
+        if not units:
+            return Selection(unit_ids=(), scores={})
+        return self.choose(units, sorted(pool.labeled), n, evidence, rng)
+
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """n of at least one unlabeled unit, n checked; given by the strategy."""
+        raise NotImplementedError
 
     def cold(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
         """What the cold start chooses.
@@ -89,13 +112,16 @@ class TopK(ColdStart):
         """Given by the scorer class."""
         raise NotImplementedError
 
-    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
-        """Choose the n units of largest value."""
-        check_request(pool, n)
-        if not evidence.trained:
-            return self.cold(pool, n, evidence, rng)
-        units = sorted(pool.unlabeled)
-        values = self.values(units, sorted(pool.labeled), evidence)
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """The n units of largest value."""
+        values = self.values(units, labeled, evidence)
         values = self.final(values, evidence.round, rng)
         return best(dict(zip(units, values.tolist(), strict=True)), n, rng)
 

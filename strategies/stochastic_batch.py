@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from salearn.cases import Pool, Selection, check_request
+from salearn.cases import Selection, UnitId, by_rows
 from salearn.evidence import Evidence
 from salearn.settings import Field, settings
 from strategies.registry import register
@@ -35,24 +36,24 @@ class StochasticBatch(ColdStart):
     groups: int = Field(default=1000, ge=1)
     axis: int = Field(default=2, ge=0, le=2)
 
-    def select(self, pool: Pool, n: int, evidence: Evidence, rng: np.random.Generator) -> Selection:
-        """Draw the groups and take the best; before anything is trained, the cold start.
+    def choose(
+        self,
+        units: Sequence[UnitId],
+        labeled: Sequence[UnitId],
+        n: int,
+        evidence: Evidence,
+        rng: np.random.Generator,
+    ) -> Selection:
+        """Draw the groups and take the best.
 
         Raises:
             ConfigError: the scorer does not value units one by one.
         """
-        check_request(pool, n)
-        if not evidence.trained:
-            return self.cold(pool, n, evidence, rng)
-        units = sorted(pool.unlabeled)
         where = "stochastic_batch.scorer"
         inner = scorer_of(self.scorer, self.scorer_settings, self.axis, where)
-        values = inner.values(units, sorted(pool.labeled), evidence)
+        values = inner.values(units, labeled, evidence)
         rows = self._group(values, n, rng)
-        return Selection(
-            unit_ids=tuple(units[row] for row in rows),
-            scores=dict(zip(units, values.tolist(), strict=True)),
-        )
+        return by_rows(units, rows, values)
 
     def _group(self, values: np.ndarray, n: int, rng: np.random.Generator) -> list[int]:
         """Rows of the best group, largest value first; the first drawn of equal groups."""

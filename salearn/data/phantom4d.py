@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, Float64, Int16, UInt8
 
+from salearn.data.generated import is_there
 from salearn.data.nifti import write_image
 from salearn.data.phantom4d_shape import Point, Shift, Thorax, draw_phase, draw_thorax
 from salearn.data.phantom_shape import smooth_field
@@ -175,7 +175,7 @@ def write_phantom4d(out: Path, cases: int, given: Phantom4dSettings | None = Non
     if cases < 1:
         raise ConfigError(f"phantom4d: {cases} cases asked for, at least 1 can be made")
     order = {"settings": dump(given), "num_cases": cases, "code_version": CODE_VERSION}
-    if _already(out, order):
+    if is_there(out / DECLARATION, out / TRUTH, order):
         return
     rows = []
     for index in range(cases):
@@ -222,12 +222,3 @@ def _declaration(given: Phantom4dSettings) -> dict[str, Any]:
         "masks": "masks/{case}" + masks,
         "classes": CLASSES,
     }
-
-
-def _already(out: Path, order: dict[str, Any]) -> bool:
-    if not (out / DECLARATION).exists():
-        return False
-    known = json.loads((out / TRUTH).read_text()) if (out / TRUTH).is_file() else {}
-    if {key: known.get(key) for key in order} != order:
-        raise ConfigError(f"{out} holds another data set already; name a new folder")
-    return True

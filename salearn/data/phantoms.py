@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped, UInt8
 
+from salearn.data.generated import is_there
 from salearn.data.nifti import encode, geometry_from_ras
 from salearn.data.phantom_shape import (
     SHAPES,
@@ -158,7 +158,7 @@ def write_phantoms(out: Path, cases: int, settings: PhantomSettings | None = Non
     if cases < 1:
         raise ConfigError(f"phantoms: {cases} cases asked for, at least 1 can be made")
     order = {"settings": dump(settings), "num_cases": cases, "code_version": CODE_VERSION}
-    if _already(out, order):
+    if is_there(out / DATASET_JSON, out / TRUTH, order):
         return
     truth: list[dict[str, Any]] = []
     entries: dict[bool, list[dict[str, str]]] = {True: [], False: []}
@@ -234,17 +234,3 @@ def _datalist(training: Sequence[Any], unlabeled: Sequence[Any]) -> dict[str, An
         "unlabeled": unlabeled,
         "test": [],
     }
-
-
-def _already(out: Path, order: dict[str, Any]) -> bool:
-    """Whether just this is there; a folder with another data set is left alone.
-
-    Raises:
-        ConfigError: `out` has a dataset.json that was not made by these settings.
-    """
-    if not (out / DATASET_JSON).exists():
-        return False
-    known = json.loads((out / TRUTH).read_text()) if (out / TRUTH).is_file() else {}
-    if {key: known.get(key) for key in order} != order:
-        raise ConfigError(f"{out} holds another data set already; name a new folder")
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
+from salearn.data.generated import is_there
 from salearn.data.pictures import encode_picture
 from salearn.data.source import DATASET_JSON
 from salearn.errors import ConfigError
@@ -134,7 +134,7 @@ def _write_set(
 ) -> None:
     order = {"kind": "ultrasound", "settings": dump(given), "num_cases": cases}
     order |= {"external": external, "code_version": CODE_VERSION}
-    if _already(out, order):
+    if is_there(out / DATASET_JSON, out / TRUTH, order):
         return
     truth: list[dict[str, Any]] = []
     lists: dict[str, list[dict[str, str]]] = {"training": [], "unlabeled": []}
@@ -259,17 +259,3 @@ def _speckle(
     parts = [gaussian_filter(rng.normal(size=shape), machine.grain) for _ in range(2)]
     envelope = np.hypot(*parts) / np.sqrt(2 * np.var(parts))
     return np.asarray(20 * np.log10(np.maximum(envelope, 1e-3)))
-
-
-def _already(out: Path, order: dict[str, Any]) -> bool:
-    """Whether just this is there.
-
-    Raises:
-        ConfigError: `out` has a dataset.json that was not made by these settings.
-    """
-    if not (out / DATASET_JSON).exists():
-        return False
-    known = json.loads((out / TRUTH).read_text()) if (out / TRUTH).is_file() else {}
-    if {key: known.get(key) for key in order} != json.loads(json.dumps(order)):
-        raise ConfigError(f"{out} holds another data set already; name a new folder")
-    return True
