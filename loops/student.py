@@ -292,7 +292,8 @@ def _estimate_batchnorm(trainer: Trainer) -> None:
         norm.train()
         norm.reset_running_stats()
         norm.momentum = None
+    every = trainer.settings.running_statistics == "all"
     for _ in range(trainer.settings.batchnorm_batches if norms else 0):
-        for view in (trainer.labeled_view(), trainer.unlabeled_view()):
+        for view in (trainer.labeled_view(), trainer.unlabeled_view() if every else None):
             if view is not None:
                 net(view.weak)

@@ -34,6 +34,10 @@ class StudentSettings:
         foreground_share: of labeled crops, see `CropSampler`.
         checkpoint_every, log_every: iterations.
         device: where it is trained; "cuda" needs a card that torch sees.
+        running_statistics: whose batch statistics the averages follow that prediction uses:
+            labeled = those of the first pass of a step, labeled crops (bcp and magicnet: mixed
+            ones), as if there were no unlabeled crops; all = of every pass, unlabeled and
+            disturbed crops too, which lowered Dice even where their loss had weight 0.
         batchnorm_batches: batches from which the teacher's running statistics are computed anew
             at the end; 0 = it keeps the averages of the student's.
     """
@@ -58,6 +62,7 @@ class StudentSettings:
     foreground_share: float = Field(default=0.5, ge=0, le=1)
     checkpoint_every: int = Field(default=60, ge=1)
     log_every: int = Field(default=10, ge=1)
+    running_statistics: Literal["labeled", "all"] = "labeled"
     batchnorm_batches: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     inference: InferenceSettings = InferenceSettings()

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from loops.learning.batch_norm import FirstPass
 from loops.learning.go_on import go_on
 from loops.learning.oom import Portions
 from loops.learning.student_settings import StudentSettings
@@ -62,6 +63,8 @@ class Trainer:
         self.parts = self._build_parts(seeds[5])
         nets = {name: part.net for name, part in self.parts.items()}
         self.nets: dict[str, nn.Module] = {"student": self.student, **nets}
+        watched = self.nets.values() if settings.running_statistics == "labeled" else ()
+        self.statistics = FirstPass(watched)
         self.portions = self._portions()
         self.optimisers = {name: settings.optimiser_of(net) for name, net in self.nets.items()}
         self._labeled = self.sampler(task.labeled, settings.foreground_share)
@@ -200,6 +203,7 @@ class Trainer:
         self, labeled: View, unlabeled: View | None
     ) -> tuple[dict[str, float], dict[str, float]]:
         """The gradient of one step; the weighted terms and the host's log."""
+        self.statistics.begin()
         for optimiser in self.optimisers.values():
             optimiser.zero_grad()
         terms, log = self._terms(labeled, unlabeled)
