@@ -31,6 +31,7 @@ def test_the_two_presets_differ_in_the_named_defects_alone() -> None:
     assert set(found["sfr-fixed"]) == {
         "learner.consistency", "stitch.policy", "finetune.void", "finetune.bezier",
         "pseudo.source", "pseudo_loss.void", "sfr_plus.reliable.estimator",
+        "student.running_statistics",
     }  # fmt: skip
     assert found["sfr-fixed"]["finetune.bezier"] == {"preset": "unit", "run": "zscored"}
 
