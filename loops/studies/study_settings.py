@@ -59,6 +59,7 @@ class StudySettings:
             (random, replay); results are those of the run in sequence.
         retries: how often a cell is started again whose worker died.
         stale: seconds without a sign of life after which a worker on another machine is dead.
+        report: once every cell is done, a sweep writes the report and prints its tables.
         scheduler: "fifo"; schedulers that compare cells of different budgets are refused.
         object_store_mb: bound on Ray's shared memory; cells share files, not objects.
     """
@@ -79,6 +80,7 @@ class StudySettings:
     parallel_budgets: bool = False
     retries: int = Field(default=2, ge=0)
     stale: float = Field(default=60.0, gt=0)
+    report: bool = False
     scheduler: Literal["fifo", "asha", "pbt"] = "fifo"
     slurm: SlurmSettings = SlurmSettings()
     object_store_mb: int = Field(default=128, ge=80)

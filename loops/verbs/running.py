@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from loops.verbs.common import Changes, Config, Json, print_json
+from loops.verbs.report import report
 
 
 def add(app: typer.Typer) -> None:
@@ -59,6 +60,9 @@ def sweep(
         print_json(result)
     else:
         _say_study(result)
+        done = all(row["status"] == "done" for row in result["results"])
+        if loaded.settings.report and done and "ran" in result:
+            report([Path(result["study"])])
     if result.get("failed"):
         raise typer.Exit(1)
 
