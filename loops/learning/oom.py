@@ -45,6 +45,7 @@ class Portions:
         generators: what a step draws from besides torch's own generators; rewound after a failure.
         remedy: what to do once not even one example fits; it closes the message.
         whole: why the batch must stay whole, or "".
+        one_pass: holds what looks at passes while portions go through.
         part: examples at once; None = the batch as it is.
         told: for the record: {"iteration", "part", "of", "batch_norm"} of the last halving.
     """
@@ -53,6 +54,7 @@ class Portions:
     generators: dict[str, torch.Generator]
     remedy: str
     whole: str = ""
+    one_pass: Callable[[], AbstractContextManager[None]] = nullcontext
     part: int | None = None
     told: dict[str, Any] | None = None
     _largest: int = 1
@@ -69,14 +71,15 @@ class Portions:
             return run(*inputs)
         starts = range(0, size, self.part)
         pieces = [_sliced(inputs, slice(start, start + self.part)) for start in starts]
-        if not torch.is_grad_enabled():
-            return _joined([run(*piece) for piece in pieces])
-        return _joined(
-            [
-                checkpoint(run, *piece, use_reentrant=False, context_fn=self._contexts)
-                for piece in pieces
-            ]
-        )
+        with self.one_pass():
+            if not torch.is_grad_enabled():
+                return _joined([run(*piece) for piece in pieces])
+            return _joined(
+                [
+                    checkpoint(run, *piece, use_reentrant=False, context_fn=self._contexts)
+                    for piece in pieces
+                ]
+            )
 
     def step(self, iteration: int, work: Callable[[], T]) -> T:
         """Do the work of one step; begun anew with half of the portion while the card is full.

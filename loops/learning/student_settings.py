@@ -35,9 +35,9 @@ class StudentSettings:
         checkpoint_every, log_every: iterations.
         device: where it is trained; "cuda" needs a card that torch sees.
         running_statistics: whose batch statistics the averages follow that prediction uses:
-            labeled = those of the first pass of a step, labeled crops (bcp and magicnet: mixed
-            ones), as if there were no unlabeled crops; all = of every pass, unlabeled and
-            disturbed crops too, which lowered Dice even where their loss had weight 0.
+            labeled = those of the first pass of a step, labeled crops (bcp: mixed ones), as if
+            there were no others; all = of every pass, unlabeled and disturbed crops too, which
+            lowered Dice even where their loss had weight 0.
         batchnorm_batches: batches from which the teacher's running statistics are computed anew
             at the end; 0 = it keeps the averages of the student's.
     """

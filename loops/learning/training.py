@@ -197,6 +197,7 @@ class Trainer:
             remedy="set student.batch=1 student.unlabeled_batch=1, or a smaller student.patch or "
             "student.width",
             whole="" if host.splittable else why,
+            one_pass=self.statistics.whole,
         )
 
     def _descend(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from loops.ssl.registry import Host, Part, Plan, Step, register
+from salearn.cases import IGNORE
 from salearn.data.mixing import cut, cycled, half_of_cubes, join, size_of
 from salearn.errors import ConfigError
 from salearn.losses import dice_loss, one_hot, segmentation_loss, sigmoid_ramp
@@ -23,12 +24,16 @@ from salearn.settings import Field, settings
 class MagicCubes(Host):
     """Labeled and unlabeled crops exchange half of their cubes; places stay as they are.
 
-    The logits of both mixtures are put back together: labeled voxels learn the mask, unlabeled ones
-    (Dice) the EMA teacher's labels. Those are blended with what the teacher says of each cube
-    alone, the more so the rarer the class that it sees in the whole crop. The encoder also tells
-    from a lone cube of an unlabeled crop where it was.
+    Labeled crops are also learnt as they are. The logits of both mixtures are put back together:
+    labeled voxels learn the mask, unlabeled ones the EMA teacher's labels (both Dice). Those are
+    blended with what the teacher says of each cube alone, the more so the rarer the class that it
+    sees in the whole crop. The encoder also tells from a lone cube of an unlabeled crop where it
+    was.
 
     Attributes:
+        recovered: share of the labeled crops put back together in the supervised term (the
+            released code has one such Dice beside Dice and cross-entropy of whole crops, and one
+            of lone cubes put together, which is left out here).
         weight, ramp: of the unlabeled Dice term.
         cubes: n of the n x n x n cubes; the crop's sides must be divisible by it.
         location_weight: of the cross-entropy of places.
@@ -36,6 +41,7 @@ class MagicCubes(Host):
     """
 
     SOURCE: ClassVar[str] = "Chen et al. 2023 (MagicNet); reconstruction: blending and places"
+    recovered: float = Field(default=1 / 3, ge=0, le=1)
     weight: float = Field(default=0.1, ge=0)
     ramp: float = Field(default=1.0, ge=0, le=1)
     cubes: int = Field(default=2, ge=2)
@@ -54,8 +60,9 @@ class MagicCubes(Host):
 
     def terms(self, step: Step) -> dict[str, Tensor]:
         """Labeled and unlabeled voxels of the exchanged cubes, and the places of cubes."""
+        plain = segmentation_loss(step.student(step.image), step.mask)
         if step.weak is None:
-            return {"supervised": segmentation_loss(step.student(step.image), step.mask)}
+            return {"supervised": plain}
         weak, count = step.weak, len(step.weak)
         labels = self._labels(step, weak)
         image = cycled(step.image, count)
@@ -67,7 +74,8 @@ class MagicCubes(Host):
         soft, everywhere = torch.softmax(unlabeled, 1), torch.ones_like(chosen)
         dice = dice_loss(soft, one_hot(labels, soft.shape[1]), everywhere)
         return {
-            "supervised": segmentation_loss(labeled, cycled(step.mask, count)),
+            "supervised": (1 - self.recovered) * plain
+            + self.recovered * _dice(labeled, cycled(step.mask, count)),
             "magic": self.weight * sigmoid_ramp(step.progress, self.ramp) * dice,
             "location": self.location_weight * self._places(step, weak),
         }
@@ -97,6 +105,12 @@ class MagicCubes(Host):
         divisor = step.student.net.divisor
         ends = [end for side in cubes.shape[:1:-1] for end in (0, -side % divisor)]
         return pad(cubes, ends, mode="replicate")
+
+
+def _dice(logits: Tensor, mask: Tensor) -> Tensor:
+    known = mask != IGNORE
+    hot = one_hot(mask * known, logits.shape[1])
+    return dice_loss(torch.softmax(logits, 1), hot, known.float())
 
 
 def rarity(soft: Float[Tensor, "u class x y z"]) -> Float[Tensor, "u x y z"]:

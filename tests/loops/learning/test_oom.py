@@ -139,6 +139,7 @@ def test_batch_norm_keeps_each_portion_once_and_the_record_says_so(
     assert again.portions.told is not None
     assert again.portions.told["batch_norm"] == "statistics of portions"
     assert "batch norm sees the smaller portions" in caplog.text
+    again.statistics.begin()
     assert norm.momentum == next(
         m.momentum for m in again.student.modules() if isinstance(m, nn.BatchNorm3d)
     )
