@@ -201,7 +201,7 @@ class _Training:
     def _descend(self, drawn: Drawn, iteration: int) -> float:
         """The gradient of one step; the loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(drawn)
+        loss = self._loss(drawn, iteration)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"fine-tuning: the loss is {loss.item()} at iteration {iteration + 1}, with the "
@@ -211,7 +211,7 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    def _loss(self, drawn: Drawn) -> Tensor:
+    def _loss(self, drawn: Drawn, iteration: int) -> Tensor:
         given, mining, device = self.given, self.mining, self.sam.device
         target = drawn.target.to(device)
         maps = None if drawn.maps is None else drawn.maps.to(device)
@@ -220,18 +220,21 @@ class _Training:
             device.type, torch.bfloat16, enabled=given.amp and device.type == "cuda"
         ):
             images = drawn.images.to(device)
-            answer, presence = self.portions.call(self.mosaics.answer(self.sam), images, wants)
-        logits = answer.float()
+            further = mining.further(self.sam, iteration, len(images)) if mining else None
+            run = self.mosaics.answer(self.sam)
+            answer, presence = self.portions.call(run, images, wants, further)
+        asked = answer.float()
+        logits = asked[:, : len(self.sam.prompts)]
         if given.loss == "sfr":
             return sfr_loss(logits, target, given.void)
         weights = mining.weights(logits, target, maps) if mining else None
         if given.loss == "prompt":
             loss = prompt_loss(logits, target, given, weights)
-            return loss + mining.loss(logits, target, maps) if mining else loss
+            return loss + mining.loss(asked, target, maps) if mining else loss
         loss = semantic_loss(logits, presence, target, given.semantic, weights)
         if mining is None or not given.semantic.negatives:
             return loss
-        return loss + mining.loss(logits, target, maps, given.semantic.negatives)
+        return loss + mining.loss(asked, target, maps, given.semantic.negatives)
 
     def go_on(self, folder: Path, carry: bool) -> None:
         """Take the weights of a saved adapter, and with `carry` the optimiser's moments."""
@@ -242,7 +245,9 @@ class _Training:
     def told(self) -> dict[str, Any]:
         """What the record says beside counts and cases; None = nothing."""
         cache, teacher = self.mosaics.told(), self.pair.told() if self.pair else None
-        return {"oom": self.portions.told, "cache": cache, "teacher": teacher}
+        pool = self.sam.pool if self.mining and self.mining.given.generic.count else None
+        generic = pool and {"texts": pool.texts, "dropped": pool.dropped}
+        return {"oom": self.portions.told, "cache": cache, "teacher": teacher, "generic": generic}
 
     def checkpoint(self, work: Path, key: str, done: int) -> None:
         """Everything that the next iteration depends on."""

@@ -114,6 +114,8 @@ def _student(config: RunConfig, channels: int, num_classes: int) -> dict[str, An
 
 
 def _sam(config: RunConfig, arm: Arm, prompts: tuple[str, ...], measure: bool) -> dict[str, Any]:
+    mining = config.finetune.mining
+    prompts += ("",) * (mining.generic.count if mining else 0)  # asked of every image of a step
     sam = cost.unloaded_sam(config.sam, prompts)
     batch, amp = config.finetune.batch, config.finetune.amp
     count = cost.flops(sam, 1)

@@ -105,7 +105,10 @@ class Layout:
     def unstitch(
         self, probabilities: Float[np.ndarray, "mosaic class _s _s"]
     ) -> Float[np.ndarray, "class _x _y _z"]:
-        """Probabilities on the grid of the volume; slices seen several times are averaged."""
+        """Probabilities on the grid of the volume; slices seen several times are averaged.
+
+        Class 0 is the background, which has all of what was cropped away.
+        """
         if self._resizes:
             volume = self._take(probabilities, self._tiled)
             for axis, size in self._sides(*self._plane):

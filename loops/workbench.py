@@ -22,6 +22,8 @@ from salearn.data.references import one_kind
 from salearn.data.splits import Split, make_split
 from salearn.data.volumes import Volume, read_mask
 from salearn.errors import DataError
+from salearn.generic_prompts import Candidates, candidates
+from salearn.hard_negatives import NegativeSettings
 from salearn.oracle import Oracle
 from salearn.segmenter import PseudoLabels
 from salearn.settings import dump
@@ -171,12 +173,19 @@ class Workbench:
         """One text prompt per class."""
         return tuple(self.config.data.prompts.get(name, name) for name in self.dataset.classes)
 
+    def generic(self, mining: NegativeSettings | None) -> Candidates | None:
+        """Texts that no image shows, for hard negatives; None where they are off."""
+        if mining is None:
+            return None
+        return candidates(mining.generic, self.prompts, self.dataset.classes)
+
     @cached_property
     def sam(self) -> Sam:
         """SAM3 without an adapter, its trunk that of the pretext; loaded when first needed."""
         from salearn.models.sam3 import load_sam
 
-        base = load_sam(self.config.sam, self.prompts)
+        pool = self.generic(self.config.finetune.mining)
+        base = load_sam(self.config.sam, self.prompts, pool)
         return base if self.trunk is None else self.trunk.beneath(base)
 
     @cached_property

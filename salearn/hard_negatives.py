@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from salearn.generic_prompts import GenericSettings
 from salearn.hard_negatives_boundary import ContrastSettings
 from salearn.hard_negatives_guard import GuardSettings
 from salearn.settings import Field, settings
@@ -32,15 +34,19 @@ class NegativeSettings:
 
     Attributes:
         prompt: tier 1, a focal loss on prompts whose structure is not in the image.
+        generic: further prompts of tier 1, from a pool of texts that no image shows; off.
         slice: tier 2, slices without a structure are drawn by hardness, in a fixed proportion.
         pixel: tier 3, the pixel loss is taken over positives and the hardest background alone.
         boundary: tier 4, pixels weigh more near boundaries of little contrast.
         guards: what is not mined, see `GuardSettings`; off by default, as the stored results of
             tiers 1 and 2 had none.
-        prompt_weight: of tier 1 beside the losses "prompt" and "sfr" (finetune.loss=semantic has
-            a weight of its own); 0 = off.
+        prompt_weight: of tier 1 beside finetune.loss=prompt; 0 = off. Loss "semantic" has a weight
+            of its own; "sfr" has no tier 1, its softmax sees every class in every image.
         gamma: of that focal loss.
         share: of a step that shows slices without the structure (0.25 = one to three).
+        per_volume: largest share of a step's slices without the structure that one volume gives
+            (`volume_limit`); 0.25 in the source. 1 = no limit: a step is taken from as few volumes
+            as fill it, as for all results stored before there was a limit.
         hard: share of these that is drawn by hardness; the others are drawn evenly.
         temperature: of hardness: weight exp(h / temperature).
         top: share of a slice's pixels, the highest probabilities, whose mean is its hardness.
@@ -54,16 +60,19 @@ class NegativeSettings:
     """
 
     NEWER: ClassVar[tuple[str, ...]] = (
-        "prompt", "slice", "pixel", "boundary", "guards", "ohem", "contrast", "guard",
+        "prompt", "slice", "pixel", "boundary", "guards", "ohem", "contrast", "guard", "generic",
+        "per_volume",
     )  # fmt: skip
     prompt: bool = True
     slice: bool = True
     pixel: bool = False
     boundary: bool = False
     guards: bool = False
+    generic: GenericSettings = GenericSettings()
     prompt_weight: float = Field(default=0.5, ge=0)
     gamma: float = Field(default=2.0, ge=0)
     share: float = Field(default=0.25, ge=0, lt=1)
+    per_volume: float = Field(default=1.0, gt=0, le=1)
     hard: float = Field(default=0.7, ge=0, le=1)
     temperature: float = Field(default=0.1, gt=0)
     top: float = Field(default=1e-3, gt=0, le=1)
@@ -117,10 +126,36 @@ def pick_slices(
         present: slices that show the structure.
         hard: hardness of each slice, or None while it is not known.
     """
+    yes = int(present.sum())
+    negatives = min(len(present) - yes, max(wanted_negatives(count, given, rng), count - yes))
+    return take_slices(present, hard, count - negatives, negatives, given, rng)
+
+
+def wanted_negatives(count: int, given: NegativeSettings, rng: np.random.Generator) -> int:
+    """How many of `count` slices should lack the structure: right on average in small steps."""
+    return int(np.floor(given.share * count + rng.random()))
+
+
+def volume_limit(negatives: int, volumes: int, share: float) -> int:
+    """Most slices without a structure that one volume may give to a step.
+
+    floor(share * negatives), but at least one, and where there are too few volumes as many as make
+    them all give alike: ceil(negatives / volumes).
+    """
+    return max(1, math.floor(share * negatives + 1e-9), math.ceil(negatives / volumes))
+
+
+def take_slices(
+    present: Bool[np.ndarray, " slice"],
+    hard: Float[np.ndarray, " slice"] | None,
+    positives: int,
+    negatives: int,
+    given: NegativeSettings,
+    rng: np.random.Generator,
+) -> Int[np.ndarray, " chosen"]:
+    """So many different slices with the structure (evenly), and without it (by hardness)."""
     yes, no = np.flatnonzero(present), np.flatnonzero(~present)
-    wanted = int(np.floor(given.share * count + rng.random()))  # right on average in small steps
-    negatives = min(len(no), max(wanted, count - len(yes)))
-    chosen = rng.permutation(yes)[: count - negatives]
+    chosen = rng.permutation(yes)[:positives]
     return np.concatenate([chosen, _negatives(no, hard, negatives, given, rng)])
 
 

@@ -30,7 +30,10 @@ class MosaicLayout(Protocol):
     def unstitch(
         self, probabilities: Float[np.ndarray, "mosaic class side side"]
     ) -> Float[np.ndarray, "class _x _y _z"]:
-        """Probabilities of mosaics on the grid of the volume."""
+        """Probabilities of mosaics on the grid of the volume.
+
+        Class 0 is the background: it has all of what was cropped away and no mosaic shows.
+        """
         ...
 
 
@@ -51,3 +54,11 @@ class MosaicStitcher(Protocol):
     def layout(self, shape: tuple[int, int, int], canvas: int, token: int) -> MosaicLayout:
         """The layout for a volume of this shape on canvases of `canvas` pixels a side."""
         ...
+
+
+def unstitch_foreground(
+    layout: MosaicLayout, probabilities: Float[np.ndarray, "mosaic class side side"]
+) -> Float[np.ndarray, "class _x _y _z"]:
+    """`unstitch` of maps without a background among them: 0 where the volume was cropped away."""
+    background = np.zeros_like(probabilities[:, :1])
+    return layout.unstitch(np.concatenate([background, probabilities], axis=1))[1:]

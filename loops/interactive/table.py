@@ -63,9 +63,14 @@ def _labelled(mode: str, setting: str, row: Mapping[str, Any]) -> dict[str, Any]
 
 
 def clicks_needed(curves: Mapping[str, Sequence[ClickCurve]], given: InteractiveSettings) -> Rows:
-    """NoC@dice of every class and over all of them; objects that fail count `max_clicks`."""
+    """NoC@dice of every class and over all of them; objects that fail count `max_clicks`.
+
+    Nothing where nobody clicked at all.
+    """
     groups = {name: list(own) for name, own in curves.items()}
     groups["all"] = [curve for own in curves.values() for curve in own]
+    if not groups["all"]:
+        return []
     return [
         {"class": name, "dice": dice, "objects": len(own), "max_clicks": given.max_clicks,
          "column": ORACLE} | number_of_clicks(own, dice, given.max_clicks)

@@ -14,7 +14,7 @@ from salearn.cases import IGNORE, CaseId
 from salearn.metrics.overlap import Counts
 from salearn.models.pixels import Window, three_channels
 from salearn.models.sam3 import Sam
-from salearn.mosaic import MosaicStitcher
+from salearn.mosaic import MosaicStitcher, unstitch_foreground
 from salearn.prompts.door import AUTOMATED, Reference
 from salearn.prompts.text import TextSettings
 
@@ -36,7 +36,7 @@ def text_probabilities(
         for first in range(0, len(mosaics), BATCH):
             part = torch.from_numpy(mosaics[first : first + BATCH])
             found.append(torch.sigmoid(sam(three_channels(part.to(sam.device)))).cpu().numpy())
-    return layout.unstitch(np.concatenate(found))
+    return unstitch_foreground(layout, np.concatenate(found))
 
 
 def judge_texts(

@@ -66,7 +66,8 @@ class PhaseTrainer:
         """SAM3 with the prompts of a group."""
         if group not in self._sams:
             prompts = [self.bench.prompts[label - 1] for label in group.labels]
-            self._sams[group] = load_sam(self.config.sam, prompts)
+            pool = self.bench.generic(self.config.negatives)
+            self._sams[group] = load_sam(self.config.sam, prompts, pool)
         return self._sams[group]
 
     @property
@@ -100,6 +101,8 @@ class PhaseTrainer:
             seed,
         ]
         mined = keyed(config.negatives) if arm == "hard" else None
+        if mined and (pool := bench.generic(config.negatives)):
+            how.append(pool.texts)
         key = content_key(
             "itv-adapter", CODE_VERSION, sam_key(config.sam), parts, how, mined, self._data(masks)
         )

@@ -45,6 +45,8 @@ class Stages(Rating):
         if start.iterations is not None:
             settings = replace(settings, iterations=start.iterations)
         values = [self.bench.sam_key, parts, self.bench.prompts, seed, *start.parts]
+        if pool := self.bench.generic(config.finetune.mining):
+            values.append(["generic", pool.texts])
         key = self.key("adapter", given, values)
 
         def make(work: Path, report: Report) -> None:

@@ -161,7 +161,9 @@ class CachedMosaics(LabeledMosaics):
 
     def answer(self, sam: Sam) -> Answer:
         """The part of the model behind its frozen blocks."""
-        return lambda shown, presence: answer_behind(sam, shown, self.blocks, presence)
+        return lambda shown, presence, further=None: answer_behind(
+            sam, shown, self.blocks, presence, further
+        )
 
     # --- views ----------------------------------------------------------------------------
 

@@ -35,6 +35,12 @@ def refuse_unfit(
             "use finetune.loss=semantic with finetune.semantic.presence above 0, or "
             "sam.presence=off"
         )
+    if mining and mining.generic.count and (given.loss == "sfr" or not mining.prompt):
+        raise ConfigError(
+            "mining.generic: prompts of a generic pool are part of the prompt tier, which is off "
+            "(mining.prompt=false) or which finetune.loss=sfr, one softmax over all classes, does "
+            "not have: use loss=prompt or semantic with mining.prompt=true"
+        )
     if given.loss == "sfr" and mining and (mining.pixel or mining.boundary):
         raise ConfigError(
             "finetune.loss: sfr is one softmax over all classes, and mining.pixel and "

@@ -23,7 +23,7 @@ from salearn.mosaic import MosaicLayout, MosaicStitcher
 
 Pick = Callable[[int, np.ndarray, np.ndarray, int, np.random.Generator], np.ndarray]
 Maps = Callable[[int], np.ndarray]
-Answer = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+Answer = Callable[..., tuple[Tensor, Tensor | None]]  # as Sam.answer
 MOST_EMPTY = 20  # volumes without anything annotated in view, one after the other
 
 
@@ -182,12 +182,14 @@ class LabeledMosaics:
         order = rng.permutation(len(self._volumes))
         parts: list[list[np.ndarray]] = [[], [], []]
         cases: list[str] = []
+        empty = 0
         while len(parts[0]) < batch:
             index = int(order[len(cases) % len(order)])
             cases.append(self._volumes[index].case_id)
             view = self._view(index, generator, rng, maps)
             used = np.flatnonzero((view[1] != IGNORE).any(axis=(1, 2)))
-            if len(cases) - len(parts[0]) > MOST_EMPTY:
+            empty = 0 if len(used) else empty + 1
+            if empty > MOST_EMPTY:
                 raise TrainingError(
                     f"fine-tuning: the augmentation leaves nothing annotated in {cases[-3:]}; "
                     "make finetune.augment weaker"

@@ -102,7 +102,7 @@ def prompt_loss(
 
 def semantic_loss(
     logits: Float[Tensor, "b class h w"],
-    presence: Float[Tensor, "b class"] | None,
+    presence: Float[Tensor, "b text"] | None,
     target: Int[Tensor, "b h w"],
     given: SemanticSettings,
     weights: Float[Tensor, "b class h w"] | None = None,
@@ -113,7 +113,8 @@ def semantic_loss(
     taken as it is: a structure that is only in the unannotated part counts as absent.
 
     Args:
-        presence: logits; None where their term has no weight.
+        presence: logits of the classes, then of prompts with nothing to find; None where their term
+            has no weight.
         weights: of pixels in the focal loss, which becomes a weighted mean; None = all alike.
     """
     found, seen = known_truth(target, logits.shape[1])
@@ -124,7 +125,9 @@ def semantic_loss(
     if given.dice:
         loss = loss + given.dice * positive_dice(logits, truth, known)
     if presence is not None:
-        there, said = found.flatten(2).any(2), seen.flatten(2).any(2).expand_as(presence)
+        said = seen.flatten(2).any(2).expand_as(presence)
+        more = presence.shape[1] - found.shape[1]
+        there = functional.pad(found.flatten(2).any(2), [0, more])
         entropy = functional.binary_cross_entropy_with_logits(
             presence, there.to(presence.dtype), weight=said.to(presence.dtype), reduction="sum"
         )

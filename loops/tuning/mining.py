@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from loops.tuning.data import LabeledMosaics, Maps, Pick
 from loops.tuning.loss import known_truth
+from loops.tuning.spread import SpreadPick
 from salearn.cases import IGNORE
+from salearn.errors import ConfigError
 from salearn.hard_negatives import NegativeSettings, hardness, pick_slices
 from salearn.hard_negatives_boundary import boundary_weights
 from salearn.hard_negatives_guard import (
@@ -27,9 +29,11 @@ from salearn.hard_negatives_guard import (
 from salearn.losses import mined_pixels
 from salearn.models.pixels import three_channels
 from salearn.models.sam3 import Sam
+from salearn.models.sam3_generic import Further
+from salearn.mosaic import unstitch_foreground
 
 BATCH = 8
-STREAM = 11
+STREAM, ASKED = 11, 12
 
 
 class Mining:
@@ -39,7 +43,7 @@ class Mining:
     slices it chooses among mosaics.
 
     Args:
-        seed: of the choice of volumes that are measured.
+        seed: of the choice of volumes that are measured, and of generic prompts.
         groups: patient of each labeled volume, in order, where several are phases of one patient
             on one grid; None = each volume stands for itself.
     """
@@ -54,6 +58,7 @@ class Mining:
         self._hard: dict[int, np.ndarray] = {}  # volume -> hardness "class slice"
         self._weights: dict[int, np.ndarray] = {}  # volume -> boundary weights "class x y z"
         self._recall = RecallGuard(given.guard.recall_drop)
+        self._volumes = 1
 
     # --- what is shown --------------------------------------------------------------------
 
@@ -64,8 +69,10 @@ class Mining:
 
     @property
     def picker(self) -> Pick | None:
-        """What chooses slices, if anything does."""
-        return self.pick if self.given.slice else None
+        """What chooses the slices of one step, if anything does."""
+        if not self.given.slice:
+            return None
+        return self.pick if self.given.per_volume == 1 else SpreadPick(self, self._volumes)
 
     def pick(
         self,
@@ -76,22 +83,49 @@ class Mining:
         rng: np.random.Generator,
     ) -> Int[np.ndarray, " chosen"]:
         """Slices of a volume: three with one of its structures to one without, by hardness."""
+        present, hard = self.looked(volume, mask, used, rng)
+        if not present.any():
+            return rng.permutation(used)[:count]
+        chosen: np.ndarray = used[pick_slices(present, hard, count, self.now, rng)]
+        return chosen
+
+    def looked(
+        self,
+        volume: int,
+        mask: UInt8[np.ndarray, "mosaic h w"],
+        used: Int[np.ndarray, " used"],
+        rng: np.random.Generator,
+    ) -> tuple[Bool[np.ndarray, " used"], Float[np.ndarray, " used"] | None]:
+        """Which slices show a structure, one of the volume's drawn evenly, and their hardness."""
         classes = np.unique(mask[used])
         classes = classes[(classes > 0) & (classes != IGNORE)]
         if not len(classes):
-            return rng.permutation(used)[:count]
+            return np.zeros(len(used), bool), None
         label = int(rng.choice(classes))
-        present = (mask[used] == label).any(axis=(1, 2))
         known = self._hard.get(volume)
         hard = None if known is None else known[label - 1][used]
-        chosen: np.ndarray = used[pick_slices(present, hard, count, self.now, rng)]
-        return chosen
+        return (mask[used] == label).any(axis=(1, 2)), hard
+
+    def further(self, sam: Sam, iteration: int, images: int) -> Further | None:
+        """Texts of the generic pool for the images of a step; None where it is off.
+
+        Raises:
+            ConfigError: the SAM3 was loaded without a pool.
+        """
+        if not self.given.generic.count:
+            return None
+        if sam.pool is None:
+            raise ConfigError(
+                "mining.generic: this SAM3 was loaded without a pool of texts; give load_sam the "
+                "pool that salearn.generic_prompts.candidates makes of the same settings"
+            )
+        return sam.pool.draw(images, np.random.default_rng([self._seed, iteration, ASKED]))
 
     # --- what the loss makes of it --------------------------------------------------------
 
     def loss(
         self,
-        logits: Float[Tensor, "b class h w"],
+        logits: Float[Tensor, "b text h w"],
         target: Int[Tensor, "b h w"],
         maps: Float[Tensor, "b map h w"] | None = None,
         weight: float | None = None,
@@ -99,6 +133,7 @@ class Mining:
         """Focal loss of the prompts that have nothing in their image, mean over known pixels.
 
         Args:
+            logits: of the classes, then of generic prompts, which no mask has anything of.
             weight: in place of `prompt_weight`.
         """
         if not self.given.prompt:
@@ -107,7 +142,8 @@ class Mining:
         absent = ~found.any(dim=(2, 3))
         known = seen & absent[:, :, None, None]
         if maps is not None:
-            known = known & ~self._excluded(maps)
+            excluded = self._excluded(maps)
+            known[:, : excluded.shape[1]] &= ~excluded
         wrong = torch.sigmoid(logits) ** self.given.gamma * functional.softplus(logits)
         weight = self.given.prompt_weight if weight is None else weight
         return weight * (wrong * known).sum() / known.sum().clamp_min(1)
@@ -152,11 +188,12 @@ class Mining:
     # --- looking at volumes ---------------------------------------------------------------
 
     def prepare(self, mosaics: LabeledMosaics, num_prompts: int) -> None:
-        """Measure the contrast of every boundary, once.
+        """Count the volumes, and measure the contrast of every boundary, once.
 
         Raises:
             TrainingError: a volume has no spacing.
         """
+        self._volumes = len(mosaics)
         if self.mapper is None:
             return
         for index in range(len(mosaics)):
@@ -192,7 +229,8 @@ class Mining:
         """Note what is not mined in the volumes of a patient; their recalls."""
         guard, recalls, found = self.given.guard, {}, {}
         for index, p in seen.items():
-            volume, mask = mosaics.layout(index).unstitch(p), mosaics.mask(index)
+            mask = mosaics.mask(index)
+            volume = unstitch_foreground(mosaics.layout(index), p)
             recalls[index] = recall_of(volume, mask, guard.threshold)
             spacing = mosaics.spacing(index)
             found[index] = [

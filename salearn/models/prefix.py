@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from salearn.models.sam3 import Sam
+from salearn.models.sam3_generic import Further
 
 
 def frozen_blocks(sam: Sam) -> int:
@@ -34,8 +35,12 @@ def prefix(
 
 
 def answer_behind(
-    sam: Sam, hidden: Float[Tensor, "b row column dim"], blocks: int, presence: bool
-) -> tuple[Float[Tensor, "b class side side"], Float[Tensor, "b class"] | None]:
+    sam: Sam,
+    hidden: Float[Tensor, "b row column dim"],
+    blocks: int,
+    presence: bool,
+    further: Further | None = None,
+) -> tuple[Float[Tensor, "b text side side"], Float[Tensor, "b text"] | None]:
     """`Sam.answer` for images whose `prefix` is known; bit-identical in float32 (tested).
 
     Source: the frozen part of transformers' vision encoder is a function of the image alone.
@@ -45,4 +50,5 @@ def answer_behind(
         hidden = layer(hidden)
     levels, positions = sam.model.vision_encoder.neck(hidden.permute(0, 3, 1, 2))
     rows, columns = hidden.shape[1:3]
-    return sam.decode(levels, positions, (rows * sam.patch, columns * sam.patch), presence)
+    size = rows * sam.patch, columns * sam.patch
+    return sam.decode(levels, positions, size, presence, further)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from salearn.errors import ConfigError
+from salearn.generic_prompts import Candidates
+from salearn.models.sam3_generic import Further, TextPool, embed_pool, with_further
+from salearn.models.sam3_key import sam_key as sam_key  # found here by all who load a SAM3
 from salearn.models.sam3_presence import gated, presence_logits
 from salearn.models.sam3_prompts import embed_prompts
-from salearn.models.sam3_weights import DEFAULT, HUB, TINY, build_model, weights_folder
-from salearn.settings import Field, keyed, settings
-from salearn.store import content_key, file_hash
+from salearn.models.sam3_weights import DEFAULT, build_model
+from salearn.settings import Field, settings
 
-CODE_VERSION = 1  # raise when the same settings give other numbers
 USED_LEVELS = 3  # the neck makes a fourth map that SAM3 itself throws away
 
 
@@ -68,16 +67,25 @@ class Sam(nn.Module):
         adapter: the `PeftModel` around it, or None.
         arm: name and settings of the arm that trains tensors of it, or None (base, or LoRA).
         prompts: one text per class.
+        pool: further texts, none of which any image shows; None = none were asked for.
         base_parameters: of the whole SAM3, text tower included.
     """
 
     prompt_embeddings: Tensor
     prompt_mask: Tensor
 
-    def __init__(self, model: Any, given: SamSettings, prompts: Sequence[str], text: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        given: SamSettings,
+        prompts: Sequence[str],
+        text: Any,
+        pool: TextPool | None = None,
+    ) -> None:
         super().__init__()
         self.settings = given
         self.prompts = tuple(prompts)
+        self.pool = pool
         self.base_parameters = sum(p.numel() for p in model.parameters())
         model.text_encoder = model.text_projection = None
         self.model = model.requires_grad_(False)
@@ -142,9 +150,15 @@ class Sam(nn.Module):
         return logits if presence is None else gated(logits, presence)
 
     def answer(
-        self, images: Float[Tensor, "b 3 side side"], presence: bool
-    ) -> tuple[Float[Tensor, "b class side side"], Float[Tensor, "b class"] | None]:
+        self,
+        images: Float[Tensor, "b 3 side side"],
+        presence: bool,
+        further: Further | None = None,
+    ) -> tuple[Float[Tensor, "b text side side"], Float[Tensor, "b text"] | None]:
         """Semantic logits, and the presence logit of each prompt if it is asked for.
+
+        Args:
+            further: embedded texts that are asked of each image behind the prompts of the classes.
 
         Source: the forward of transformers' Sam3Model without box and instance heads, and without
         DETR decoder unless presence is asked for; `semantic_seg` depends on none of them
@@ -153,7 +167,7 @@ class Sam(nn.Module):
         vision = self.model.vision_encoder(images.to(self.prompt_embeddings.dtype))
         height, width = images.shape[-2:]
         levels, positions = vision.fpn_hidden_states, vision.fpn_position_encoding
-        return self.decode(levels, positions, (height, width), presence)
+        return self.decode(levels, positions, (height, width), presence, further)
 
     def decode(
         self,
@@ -161,14 +175,18 @@ class Sam(nn.Module):
         positions: Sequence[Tensor],
         size: tuple[int, int],
         presence: bool,
-    ) -> tuple[Float[Tensor, "b class side side"], Float[Tensor, "b class"] | None]:
+        further: Further | None = None,
+    ) -> tuple[Float[Tensor, "b text side side"], Float[Tensor, "b text"] | None]:
         """`answer` from the maps of the neck, finest first, for images of this size."""
-        b, k = len(levels[0]), len(self.prompts)
+        b = len(levels[0])
+        if further is None:
+            text, mask = self.prompt_embeddings.repeat(b, 1, 1), self.prompt_mask.repeat(b, 1)
+        else:
+            text, mask = with_further(self.prompt_embeddings, self.prompt_mask, further)
+        k = len(text) // b
         # Vision runs once; the heads see every image with every prompt.
         maps = [m.repeat_interleave(k, 0) for m in levels[:USED_LEVELS]]
         position = positions[USED_LEVELS - 1]
-        text = self.prompt_embeddings.repeat(b, 1, 1)
-        mask = self.prompt_mask.repeat(b, 1)
         encoded = self.model.detr_encoder(
             vision_features=[maps[-1]],
             text_features=text,
@@ -244,11 +262,12 @@ class Sam(nn.Module):
                 layer.position_ids = positions.to(layer.position_ids)
 
 
-def load_sam(given: SamSettings, prompts: Sequence[str]) -> Sam:
+def load_sam(given: SamSettings, prompts: Sequence[str], pool: Candidates | None = None) -> Sam:
     """SAM3 with frozen weights and cached prompts; the text tower is dropped.
 
     Args:
         prompts: one text per foreground class, in the order of the classes.
+        pool: further texts for hard negatives, see `salearn.generic_prompts`.
 
     Raises:
         WeightsError: the weights cannot be had, are damaged or do not fit the model.
@@ -259,13 +278,14 @@ def load_sam(given: SamSettings, prompts: Sequence[str]) -> Sam:
     model, tokenizer = build_model(given)
     model = model.to(given.device).eval()
     text = embed_prompts(model, tokenizer, prompts)
+    further = embed_pool(model, tokenizer, pool)
     if given.gradient_checkpointing:
         # transformers does not declare it for SAM3, though its ViT layers support it.
         model.supports_gradient_checkpointing = True
         name = "activation_checkpointing_enable"  # the older name is deprecated
         enable = getattr(model, name, None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    return Sam(model, given, prompts, text)
+    return Sam(model, given, prompts, text, further)
 
 
 def class_probabilities(
@@ -277,18 +297,3 @@ def class_probabilities(
     independent answers of the prompts exclusive.
     """
     return functional.softmax(functional.pad(logits, [0, 0] * (logits.ndim - 2) + [1, 0]), dim=1)
-
-
-def sam_key(given: SamSettings) -> str:
-    """Content key of the base model: what its numbers depend on."""
-    ignored = {"device", "gradient_checkpointing", "attn"}
-    values = {name: value for name, value in keyed(given).items() if name not in ignored}
-    if given.weights not in {TINY, HUB}:
-        values["weights"] = _folder_hash(weights_folder(given.weights))
-    return content_key("sam", CODE_VERSION, values)
-
-
-@lru_cache(maxsize=8)
-def _folder_hash(folder: Path) -> str:
-    names = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json"))
-    return content_key([(path.name, file_hash(path)) for path in names])

@@ -146,8 +146,15 @@ def embed_prompts(
     """
     if not prompts:
         raise ConfigError("SAM3 needs one text prompt per class; the data set names no class")
-    ids, mask = tokenizer.encode(prompts)
-    _check_distinct(ids, prompts)
+    _check_distinct(tokenizer.encode(prompts)[0], prompts)
+    return text_features(model, tokenizer, prompts)
+
+
+def text_features(
+    model: Any, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[Float[Tensor, "prompt token dim"], Bool[Tensor, "prompt token"]]:
+    """What the text tower makes of any texts."""
+    ids, mask = tokenizer.encode(texts)
     device = model.text_projection.weight.device
     with torch.no_grad():
         text = model.get_text_features(

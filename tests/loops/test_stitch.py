@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from loops.stitch import VOID, Stitcher, StitchSettings
 from salearn.cases import IGNORE
 from salearn.errors import ConfigError
+from salearn.mosaic import unstitch_foreground
 from salearn.resize import resize_linear, resize_nearest
 from salearn.settings import parse
 
@@ -143,6 +144,15 @@ def test_cropped_surroundings_come_back_as_background():
     np.testing.assert_array_equal(back[:, 4:36], image[:, 4:36])  # (40 - 32) / 2 = 4 each side
     assert (back[0, :4] == 1).all()
     assert (back[1, :4] == 0).all()
+
+
+def test_cropped_surroundings_of_maps_without_a_background_are_empty():
+    plan = layout((40, 30, 3), 64, 8, tile=(32, 32), fit="crop")
+    volume = unstitch_foreground(plan, np.full((plan.mosaics, 2, 64, 64), 0.7, np.float32))
+    assert volume.shape == (2, 40, 30, 3)
+    assert (volume[:, :4] == 0).all()  # 40 - 32 = 8 rows were cropped away, four on each side
+    assert (volume[:, -4:] == 0).all()
+    assert (volume[:, 4:-4] == np.float32(0.7)).all()
 
 
 def test_larger_slices_are_shrunk_in_shape_and_probabilities_still_sum_to_one():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from salearn.hard_negatives import NegativeSettings, hardness, pick_slices
+from salearn.hard_negatives import NegativeSettings, hardness, pick_slices, volume_limit
 
 
 def test_hardness_is_the_mean_of_the_highest_probabilities() -> None:
@@ -45,3 +45,10 @@ def test_hardness_is_measured_after_the_warm_up_and_again() -> None:
     given = NegativeSettings(warm=0.25, refresh=0.25)
     assert [i for i in range(100) if given.due(i, 100)] == [25, 50, 75]
     assert not given.due(0, 100)
+
+
+def test_the_share_of_a_volume_is_a_quarter_but_one_slice_and_what_few_volumes_must_give() -> None:
+    assert [volume_limit(n, 20, 0.25) for n in (1, 2, 4, 7, 8, 12)] == [1, 1, 1, 1, 2, 3]
+    assert [volume_limit(8, v, 0.25) for v in (1, 2, 3, 4, 5)] == [8, 4, 3, 2, 2]  # ceil(8 / v)
+    assert volume_limit(0, 3, 0.25) == 1
+    assert volume_limit(10, 20, 0.3) == 3  # though 0.3 x 10 is not exact in binary

@@ -122,6 +122,7 @@ def test_clicks_needed_of_classes_and_of_all() -> None:
     assert [(r["class"], r["objects"]) for r in rows] == [("liver", 2), ("spleen", 0), ("all", 2)]
     assert rows[0]["noc"] == 3
     assert rows[0]["failed"] == 0
+    assert clicks_needed({"liver": []}, given) == []  # modes without clicks
 
 
 def test_targets_are_the_slices_that_show_a_class_evenly_spread() -> None:

@@ -52,9 +52,13 @@ QUIET = Progress(enabled=False)
 
 @pytest.mark.slow
 def test_a_job_goes_end_to_end_and_is_not_done_twice(tmp_path: Path) -> None:
-    given = config(tmp_path, full=True, strategy="dkd")
+    mined = {"generic": {"count": 1, "texts": ["coffee cup"]}, "per_volume": 0.25}
+    given = config(tmp_path, full=True, strategy="dkd", negatives=mined)
     result = run_itv(given, QUIET)
     assert (result["rounds"], result["ran"]) == (1, 1)
+    records = [json.loads(p.read_text()) for p in (tmp_path / "store").rglob("record.json")]
+    assert all("coffee cup" in record["generic"]["texts"] for record in records)
+    assert records
     budgets = {row["num_labeled"] for row in result["summary"]}
     assert budgets == {1, "all"}
     assert len(result["summary"]) == 2 * 2 * 3  # budgets, filters, classes

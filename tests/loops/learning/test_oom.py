@@ -205,11 +205,11 @@ def test_fine_tuning_on_a_full_card_has_the_losses_of_the_whole_batch(
     calm = finetune(*args, tmp_path / "calm", 0)
     real, passed = Sam.answer, []
 
-    def answer(self: Sam, images: Tensor, presence: bool) -> Any:
+    def answer(self: Sam, images: Tensor, presence: bool, further: Any = None) -> Any:
         passed.append(len(images))
         if len(images) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self, images, presence)
+        return real(self, images, presence, further)
 
     monkeypatch.setattr(Sam, "answer", answer)
     full = finetune(*args, tmp_path / "full", 0)
