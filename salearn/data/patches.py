@@ -177,12 +177,14 @@ def gather(
     """
     batch = len(examples)
     image = np.empty((batch, examples[0].image.shape[0], *size), np.float32)
-    mask = np.full((batch, *size), IGNORE, np.int64)
+    mask = np.empty((batch, *size), np.int64)
     has_pseudo = num_classes > 0 and any(e.pseudo is not None for e in examples)
     pseudo = np.zeros((batch, num_classes, *size), np.float32) if has_pseudo else None
     for row, (example, start) in enumerate(zip(examples, starts, strict=True)):
         inside, outside = _overlap(example.image.shape[1:], start, size)
         _copy_with_border(example.image, image[row], inside, outside)
+        if mask[row][outside].shape != tuple(size):  # 8 bytes a voxel: filled only where needed
+            mask[row] = IGNORE
         mask[row][outside] = 0 if example.mask is None else example.mask[inside]
         if pseudo is not None and example.pseudo is not None:
             pseudo[row][(slice(None), *outside)] = example.pseudo[(slice(None), *inside)]

@@ -49,10 +49,35 @@ def directed(
         tree = cKDTree(to * spacing, balanced_tree=False, compact_nodes=False)
         sure = by_tree or len(from_) + len(to) <= FEW
         if sure or _search_us(tree, points, spacing) <= allowed:
-            distances[apart] = tree.query(points)[0]
+            found = _beside(from_, goal, spacing)
+            far = np.isinf(found)
+            found[far] = tree.query(points[far])[0]
+            distances[apart] = found
             return distances
     distances[apart] = _by_transform(from_, goal, spacing)
     return distances
+
+
+def _beside(points: np.ndarray, goal: np.ndarray, spacing: Lengths) -> np.ndarray:
+    """Distance to a goal one shortest step away, infinity where there is none.
+
+    No goal can be nearer to a point that is none itself, and looking costs a tenth of a search.
+    The numbers are those of the tree, to the last bit.
+    """
+    framed = np.zeros(tuple(size + 2 for size in goal.shape), dtype=bool)
+    framed[(slice(1, -1),) * goal.ndim] = goal
+    flat, strides = framed.reshape(-1), framed.strides
+    place = (points + 1) @ np.asarray(strides)
+    found = np.full(len(points), np.inf)
+    for axis, length in enumerate(spacing):
+        if length > min(spacing):
+            continue
+        along = points[:, axis]
+        for step in (-1, 1):
+            hit = flat[place + step * strides[axis]]
+            gap = np.abs((along + step) * length - along * length)
+            np.minimum(found, gap, out=found, where=hit)
+    return found
 
 
 def _search_us(tree: Any, points: np.ndarray, spacing: Lengths) -> float:

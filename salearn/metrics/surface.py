@@ -101,15 +101,16 @@ class SurfaceDistances:
 
 def border(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """The surface voxels of a mask."""
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        if mask.shape[axis] <= 1:
-            continue
-        ahead, here = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
-        ahead[1:] &= here[:-1]
-        ahead[:-1] &= here[1:]
-        ahead[0] = ahead[-1] = False
-    return np.asarray(mask & ~inner)
+    framed = np.zeros(tuple(size + 2 for size in mask.shape), dtype=bool)
+    core = (slice(1, -1),) * mask.ndim
+    framed[core] = mask
+    flat = framed.reshape(-1)  # a neighbour is a shift: one pass over bytes that lie together
+    inner = flat.copy()
+    for axis, step in enumerate(np.array(framed.strides).tolist()):
+        if mask.shape[axis] > 1:
+            inner[step:] &= flat[:-step]
+            inner[:-step] &= flat[step:]
+    return np.asarray(mask & ~inner.reshape(framed.shape)[core])
 
 
 def box_of(present: np.ndarray, margin: int = 1) -> Box:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from jaxtyping import Float, Int
 
 from salearn.metrics.curves import aubc
 from salearn.metrics.evaluate import MEAN, STATUSES
+from salearn.report.resampled import Resampled
 from salearn.report.tables import ARM
 from salearn.settings import Field, settings
-from salearn.stats.bootstrap import Hierarchy, nanmean, percentile_intervals
+from salearn.stats.bootstrap import Hierarchy, percentile_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,14 +76,14 @@ class Curve:
 
 def curves_of(cases: pd.DataFrame, how: CurveSettings) -> list[Curve]:
     """All curves in a case table."""
-    found = []
+    found: list[Curve] = []
     for names, part in cases.groupby(list(GROUP), observed=True, sort=True):
         keys = dict(zip(GROUP, map(str, names), strict=True))
-        found += [_curve(keys, part, metric) for metric in how.metrics]
+        found += _curves(keys, part, how.metrics)
     return found
 
 
-def _curve(keys: Mapping[str, str], part: pd.DataFrame, metric: str) -> Curve:
+def _curves(keys: Mapping[str, str], part: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Curve]:
     import pandas as pd
 
     seeds = pd.MultiIndex.from_frame(part[["draw_seed", "train_seed"]])
@@ -92,20 +92,22 @@ def _curve(keys: Mapping[str, str], part: pd.DataFrame, metric: str) -> Curve:
     axes.append(pd.factorize(part["class"].astype(str)))  # in the order of the labels
     place = tuple(codes for codes, _ in axes)
     shape = tuple(len(names) for _, names in axes)
-    values, statuses = np.full(shape, np.nan), np.full(shape, -1)
-    values[place] = part[metric].to_numpy()
+    statuses = np.full(shape, -1)
     codes = {name: code for code, name in enumerate(("ok", *STATUSES))}
     statuses[place] = part["status"].astype(str).map(codes).to_numpy(dtype=int)
-    return Curve(
-        keys=keys,
-        metric=metric,
-        budgets=tuple(int(n) for n in axes[0][1]),
-        runs=tuple((int(draw), int(train)) for draw, train in axes[1][1]),
-        cases=tuple(axes[2][1]),
-        classes=tuple(axes[3][1]),
-        values=values,
-        statuses=statuses,
-    )
+    for metric in metrics:
+        values = np.full(shape, np.nan)
+        values[place] = part[metric].to_numpy()
+        yield Curve(
+            keys=keys,
+            metric=metric,
+            budgets=tuple(int(n) for n in axes[0][1]),
+            runs=tuple((int(draw), int(train)) for draw, train in axes[1][1]),
+            cases=tuple(axes[2][1]),
+            classes=tuple(axes[3][1]),
+            values=values,
+            statuses=statuses,
+        )
 
 
 def difference(curve: Curve, base: Curve) -> Curve | None:
@@ -150,39 +152,25 @@ def curve_rows(curve: Curve, how: CurveSettings) -> Iterator[dict[str, Any]]:
     curve of the runs that reached every budget; `aubc_seeds` counts them.
     """
     ran = curve.ran()
-    tree = _tree(
-        _draws(curve, np.ones(len(curve.runs), dtype=bool)),
-        len(curve.cases),
-        how.replicates,
-        how.seed,
-    )
-    points = _class_means(curve, tree.identity())
-    drawn = _class_means(curve, tree)
-    ends = _finished(curve, points, drawn, how)
+    whole = np.asarray(ran.all(axis=0))
+    resampled = Resampled.of(curve.values, [d for d, _ in curve.runs], how.replicates, how.seed)
+    ends = resampled.over(whole, slice(None)) if whole.any() else None
     areas = _areas(curve, ends, how)
     for step, budget in enumerate(curve.budgets):
         if not ran[step].any():
             continue
-        tree = _tree(_draws(curve, ran[step]), len(curve.cases), how.replicates, how.seed)
-        if ends and ran[step].sum() == ran.all(axis=0).sum():  # the same runs: known from the area
+        tree = resampled.tree(ran[step])
+        if ends and ran[step].sum() == whole.sum():  # the same runs: known from the area
             means, replicates = ends[0][step], ends[1][:, step]
         else:
-            means = tree.identity().over_runs(points[:, ran[step], step])[0]
-            replicates = tree.over_runs(drawn[:, ran[step], step])
+            found = resampled.over(ran[step], slice(step, step + 1))
+            means, replicates = found[0][0], found[1][:, 0]
         bounds = percentile_intervals(replicates, how.level)
         for k, (name, columns) in enumerate(curve.columns()):
             head = {**curve.keys, "metric": curve.metric, "class": name, "budget": budget}
-            found = {"mean": means[k], "low": bounds[0][k], "high": bounds[1][k]}
+            found_k = {"mean": means[k], "low": bounds[0][k], "high": bounds[1][k]}
             counts = _counts(curve.statuses[step][ran[step]][:, :, columns])
-            yield head | found | _basis(tree) | counts | areas[name]
-
-
-def _class_means(curve: Curve, tree: Hierarchy) -> np.ndarray:
-    """Means over drawn cases, axes replicate, run, budget, class; the mean over classes is last."""
-    steps, runs, cases, classes = curve.values.shape
-    table = np.moveaxis(curve.values, 0, 2).reshape(runs, cases, steps * classes)
-    means = tree.case_means(table).reshape(-1, runs, steps, classes)
-    return np.concatenate([means, nanmean(means)[..., None]], axis=-1)
+            yield head | found_k | _basis(tree) | counts | areas[name]
 
 
 def _basis(tree: Hierarchy) -> dict[str, Any]:
@@ -199,19 +187,6 @@ def _counts(statuses: np.ndarray) -> dict[str, int]:
     counts = {f"n_{name}": int((statuses == k).sum()) for k, name in enumerate(STATUSES, start=1)}
     total = int((statuses >= 0).sum())
     return {"n_total": total, "n_used": total - counts["n_absent"], **counts}
-
-
-def _finished(
-    curve: Curve, points: np.ndarray, drawn: np.ndarray, how: CurveSettings
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Means over the runs that reached the end, and their replicates; None without such a run."""
-    whole = np.asarray(curve.ran().all(axis=0))
-    if not whole.any():
-        return None
-    if not whole.all():
-        points, drawn = points[:, whole], drawn[:, whole]
-    tree = _tree(_draws(curve, whole), len(curve.cases), how.replicates, how.seed)
-    return _steps(tree.identity(), points)[0], _steps(tree, drawn)
 
 
 def _areas(
@@ -234,29 +209,12 @@ def _areas(
     return found
 
 
-def _steps(tree: Hierarchy, means: np.ndarray) -> np.ndarray:
-    """Means over runs, axes replicate, budget, class."""
-    b, runs, steps, columns = means.shape
-    flat = tree.over_runs(means.reshape(b, runs, steps * columns))
-    return flat.reshape(b, steps, columns)
-
-
 def _trapezoids(values: np.ndarray) -> np.ndarray:
     """Areas on the loop axis, as metrics.curves.aubc, for all replicates at once."""
     steps = values.shape[1]
     if steps == 1:
         return values[:, 0]
     return np.asarray(np.trapezoid(values, axis=1) / (steps - 1))
-
-
-def _draws(curve: Curve, chosen: np.ndarray) -> tuple[int, ...]:
-    return tuple(draw for (draw, _), use in zip(curve.runs, chosen, strict=True) if use)
-
-
-@lru_cache(maxsize=64)
-def _tree(draws: tuple[int, ...], num_cases: int, replicates: int, seed: int) -> Hierarchy:
-    """Arms with the same seeds and cases share their resamples: made once."""
-    return Hierarchy.make(draws, num_cases, replicates, seed)
 
 
 def curve_table(curves: Sequence[Curve], how: CurveSettings) -> pd.DataFrame:

@@ -35,6 +35,7 @@ NARROW = 4.2  # inches: a figure of this width is legible on a phone
 LONG_NAME = 22  # letters; narrow legends with longer names have one column
 NAMES = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)", "iou": "IoU"}
 UNITS = {"volume": "cases", "slice": "slices", "patch": "patches"}
+DRAWN = ("class", "budget", "mean", "low", "high")  # columns; others would be copied line by line
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -130,11 +131,13 @@ def _figure(table: pd.DataFrame, layout: Layout, how: CurveSettings) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey="row")
     axes = [ax for row in grid for ax in row]
     places = [(group, name) for group in classes for name in names]
+    drawn = table[list(dict.fromkeys((*DRAWN, layout.lines, layout.panels, layout.axis)))]
     for ax, (group, name) in zip(axes, places, strict=False):
-        part = table[(table["class"] == group) & (table[layout.panels] == name)]
+        part = drawn[(drawn["class"] == group) & (drawn[layout.panels] == name)]
         _panel(ax, part, layout, shown)
         if group == MEAN:
-            ax.set_title(name, fontsize=10, fontweight="bold")
+            # with y given, no draw measures all tick labels to find out that nothing is in its way
+            ax.set_title(name, fontsize=10, fontweight="bold", y=1.0)
     for ax in axes[len(places) :]:
         ax.set_visible(False)
     figure.align_ylabels(grid[:, 0])
@@ -143,7 +146,16 @@ def _figure(table: pd.DataFrame, layout: Layout, how: CurveSettings) -> Figure:
     _finish(figure, axes[: len(places)], table, layout)
     if not layout.narrow:
         _footnote(figure, table, how)
+    _pin_empty_labels(axes)
     return figure
+
+
+def _pin_empty_labels(axes: Sequence[Axes]) -> None:
+    """No draw places labels that say nothing, by measuring all labels of their ticks."""
+    for ax in axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0.5, 0.5)
 
 
 def _legend_columns(names: Sequence[str], layout: Layout) -> int:
@@ -184,6 +196,8 @@ def _panel(ax: Axes, part: pd.DataFrame, layout: Layout, names: Sequence[str]) -
     if layout.difference:
         ax.axhline(0, color=BASE_COLOUR, linewidth=1)
     others = [name for name in names if name not in BASELINES]
+    automatic = ax.get_autoscalex_on(), ax.get_autoscaley_on()
+    ax.autoscale(enable=False)  # else the limits of all panels are worked out anew for each line
     for name in names:
         points = part[part[layout.lines] == name].sort_values("budget")
         if points.empty:
@@ -199,6 +213,8 @@ def _panel(ax: Axes, part: pd.DataFrame, layout: Layout, names: Sequence[str]) -
             ax.fill_between(x, low, high, facecolor=(colour, 0.13), edgecolor=(colour, 0.5), lw=0.7)
         style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash}
         ax.plot(x, mean, linewidth=1.8, markersize=5.5, label=name, **style)
+    ax.set_autoscalex_on(automatic[0])
+    ax.set_autoscaley_on(automatic[1])
 
 
 def _finite(column: pd.Series) -> Any:
@@ -273,7 +289,8 @@ def _budget_axis(ax: Axes, budgets: Sequence[int]) -> None:
 
     step = math.ceil(len(budgets) / 8)
     shown = budgets[::-1][::step][::-1]
-    if budgets[0] > 0 and budgets[-1] / budgets[0] >= LOG_FROM:
+    log = budgets[0] > 0 and budgets[-1] / budgets[0] >= LOG_FROM
+    if log and ax.get_xscale() != "log":  # panels share their axis
         ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(shown))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salearn.errors import ConfigError, DataError
-from salearn.report.case_lines import read_cases
+from salearn.report.case_lines import CASES, read_cases, with_cases
 from salearn.store import read_json, read_lines
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ def read_runs(folders: Sequence[Path]) -> Runs:
     """
     runs: dict[str, Run] = {}
     cells: list[dict[str, Any]] = []
-    for path in _run_folders(folders):
+    for path, ahead in with_cases(_run_folders(folders)):
         try:
-            run = _read_run(path)
+            run = _read_run(path, ahead)
         except DataError as error:
             cells.append({"folder": str(path), "status": "unreadable", "error": str(error)})
             continue
@@ -131,7 +131,7 @@ def _walk(folders: Sequence[Path]) -> Iterator[Path]:
             children[:] = [child for child in deeper if not child.startswith(".")]
 
 
-def _read_run(path: Path) -> Run:
+def _read_run(path: Path, ahead: pa.Table | None = None) -> Run:
     """One run folder.
 
     Raises:
@@ -152,7 +152,7 @@ def _read_run(path: Path) -> Run:
     except (OSError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: cannot be read ({error!r}); run the cell again") from None
     labeled = {number: line["num_labeled"] for number, line in rounds.items()}
-    cases = read_cases(path / "cases.jsonl", labeled)
+    cases = read_cases(path / CASES, labeled, ahead)
     done = tuple(rounds.values())
     return Run(path=path, record=record, rounds=done, config=config, cases=cases)
 

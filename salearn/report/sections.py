@@ -59,6 +59,7 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
 
     slug, metric = slug_of(part), how.metrics[0]
     forest = forest_table(part, how)
+    drawing = None if forest.empty else forest_drawing(forest)
     rows = with_costs(part.mean(part.curve, metric), part)
     full, words = reference(part, rows, how)
     found = list(extrapolations(part.curves_for(metric), full, how)) if bounded(metric) else []
@@ -68,7 +69,7 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
         *([("arms", ARMS, arms)] if arms else []),
         ("curves", "Budget curves", _curve_blocks(part, how, slug, rows)),
         ("differences", "Differences to the baselines", _difference_blocks(part, how, slug)),
-        ("forest", "Forest of paired differences", _forest_blocks(forest, slug)),
+        ("forest", "Forest of paired differences", _forest_blocks(forest, drawing, slug)),
         ("wins", "Win matrix", _win_blocks(part, metric, slug)),
         (
             "areas",
@@ -99,7 +100,7 @@ def part_page(part: Part, how: CurveSettings, alone: bool = True) -> PartPage:
             **chosen,
             **arm_frames(part.runs, how, slug),
         },
-        drawings={} if forest.empty else {f"forest_{slug}": forest_drawing(forest)},
+        drawings={} if drawing is None else {f"forest_{slug}": drawing},
     )
 
 
@@ -197,11 +198,11 @@ def _difference_blocks(part: Part, how: CurveSettings, slug: str) -> list[Block]
     return blocks
 
 
-def _forest_blocks(table: pd.DataFrame, slug: str) -> list[Block]:
-    if table.empty:
+def _forest_blocks(table: pd.DataFrame, drawing: Figure | None, slug: str) -> list[Block]:
+    if drawing is None:
         return [Text(paragraphs=("Nothing to compare: no arm shares seeds with a baseline.",))]
     alt = "Forest of paired differences with intervals; the numbers are in the table below"
-    picture = Picture(data=svg_uri(svg(forest_drawing(table))), alt=alt)
+    picture = Picture(data=svg_uri(svg(drawing)), alt=alt)
     words = "Filled: Holm-adjusted p at most 0.05 (a claim only with 5 seeds or more)."
     return [Figures(pictures=[picture], caption=words), forest_cells(table, f"forest_{slug}")]
 

@@ -61,11 +61,14 @@ def curve_cells(table: pd.DataFrame, sign: bool = False) -> Cells:
 
 def arms(table: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
     """The rows of each strategy x learner, baselines first."""
+    places: dict[tuple[str, str], list[int]] = {}
+    names = (table[factor].astype(str) for factor in ("strategy", "learner"))
+    for row, pair in enumerate(zip(*names, strict=True)):
+        places.setdefault(pair, []).append(row)
     for strategy in ordered(table["strategy"]):
         for learner in ordered(table["learner"]):
-            part = table[(table["strategy"] == strategy) & (table["learner"] == learner)]
-            if not part.empty:
-                yield (strategy, learner), part
+            if rows := places.get((strategy, learner)):
+                yield (strategy, learner), table.iloc[rows]
 
 
 def _point(row: Any, full: int, sign: bool) -> str:

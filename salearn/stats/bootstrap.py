@@ -50,12 +50,30 @@ def percentile_intervals(
     levels = [(1 - level) / 2, (1 + level) / 2]
     found = np.empty((2, replicates.shape[1]))
     finite = np.isfinite(replicates).all(axis=0)
-    # a column at a time lies together in memory: three times faster than axis 0, the same bits
-    columns = np.ascontiguousarray(replicates[:, finite].T)
-    found[:, finite] = np.quantile(columns, levels, axis=1)
+    if finite.any():
+        found[:, finite] = _linear(replicates if finite.all() else replicates[:, finite], levels)
     for column in np.flatnonzero(~finite):
         found[:, column] = _quantiles(replicates[:, column], levels)
     return found[0], found[1]
+
+
+def _linear(replicates: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """`np.quantile` of each column, to the last bit.
+
+    A column lies together in memory here, and is sorted: with vector instructions that takes a
+    third of the time of a partition at four places.
+    """
+    columns = np.array(replicates.T, order="C")
+    last = columns.shape[1] - 1
+    places = [level * last for level in levels]
+    below = [min(int(place), last) for place in places]
+    above = [min(place + 1, last) for place in below]
+    columns.sort(axis=1)
+    found = []
+    for place, low, high in zip(places, below, above, strict=True):
+        share, a, b = place - low, columns[:, low], columns[:, high]
+        found.append(a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share))
+    return np.array(found)
 
 
 def bca_interval(
@@ -188,6 +206,11 @@ class Hierarchy:
         share = 1 / sizes[index] / len(sizes)
         return replace(self, run_weights=share[None], case_weights=self.case_weights[:1] * 0 + 1)
 
+    def part(self, rows: slice) -> Hierarchy:
+        """Some of the resamples."""
+        runs, cases = self.run_weights[rows], self.case_weights[rows]
+        return replace(self, run_weights=runs, case_weights=cases)
+
     def case_means(
         self, values: Float[np.ndarray, "run case column"]
     ) -> Float[np.ndarray, "b run column"]:
@@ -251,7 +274,8 @@ class Hierarchy:
 def _case_means(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted means of the columns of a case table, one row for each row of weights."""
     if np.isfinite(table).all():
-        complete: np.ndarray = weights @ table / table.shape[0]
+        complete: np.ndarray = weights @ table
+        complete /= table.shape[0]
         return complete
     sums = weights @ np.where(np.isfinite(table), table, 0)
     counts = weights @ (~np.isnan(table)).astype(np.float64)
@@ -262,10 +286,21 @@ def _case_means(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return means
 
 
+def _sum(values: np.ndarray) -> np.ndarray:
+    """Sum over the last axis; of a few columns column by column, 3 times faster, the same bits."""
+    columns = values.shape[-1]
+    if not 2 <= columns < 8:  # numpy adds 8 and more in another order
+        return np.asarray(values.sum(axis=-1))
+    total: np.ndarray = values[..., 0] + values[..., 1]
+    for column in range(2, columns):
+        total += values[..., column]
+    return total
+
+
 def nanmean(means: Float[np.ndarray, "*rest column"]) -> Float[np.ndarray, "*rest"]:
     """Mean over the last axis of what is defined, NaN where nothing is."""
     if np.isfinite(means).all():
-        whole: np.ndarray = means.sum(axis=-1) / means.shape[-1]
+        whole: np.ndarray = _sum(means) / means.shape[-1]
         return whole
     defined = ~np.isnan(means)
     counts = defined.sum(axis=-1)

@@ -232,3 +232,14 @@ def test_each_direction_takes_the_cheaper_way_to_the_same_distances(name, monkey
         np.testing.assert_allclose(found.from_reference, other.from_reference, atol=1e-9)
     again = surface_distances(*pair, spacing)
     np.testing.assert_array_equal(again.pooled, found.pooled)
+
+
+@pytest.mark.parametrize(
+    "spacing", [(1.0, 1.0, 1.0), (0.8, 0.8, 0.8), (0.7, 0.7, 3.0), (2.0, 1.1, 1.3)]
+)
+def test_points_beside_the_other_mask_have_the_distance_of_a_full_search(spacing):
+    rng = np.random.default_rng(0)
+    start, goal = rng.random((2, 9, 8, 7)) < 0.1
+    a, b = np.argwhere(start) * spacing, np.argwhere(goal) * spacing
+    want = np.sqrt(((a[:, None] - b[None]) ** 2).sum(axis=2)).min(axis=1)
+    np.testing.assert_array_equal(nearest.directed(start, goal, spacing, by_tree=True), want)

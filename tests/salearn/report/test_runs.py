@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from salearn.errors import ConfigError
+from salearn.report.case_lines import read_cases, with_cases
 from salearn.report.runs import read_runs
 from salearn.report.tables import case_table
 
@@ -132,3 +133,24 @@ def test_folders_without_runs_are_refused(tmp_path):
         read_runs([tmp_path])
     with pytest.raises(ConfigError, match="no such folder"):
         read_runs([tmp_path / "nowhere"])
+
+
+def test_case_files_that_are_read_together_hold_what_each_holds_alone(study):
+    folders = sorted(path.parent for path in study.rglob("cases.jsonl"))
+    torn = folders[0] / "cases.jsonl"
+    torn.write_text(torn.read_text() + '{"round": 0, "spl')  # read alone
+    found = dict(with_cases(iter(folders)))
+    assert [found[folder] is None for folder in folders] == [True] + [False] * (len(folders) - 1)
+    labeled = {0: 1, 1: 2, 2: 4}
+    for folder in folders:
+        alone = read_cases(folder / "cases.jsonl", labeled)
+        assert read_cases(folder / "cases.jsonl", labeled, found[folder]).equals(alone)
+
+
+def test_one_broken_case_file_does_not_take_the_others_along(study):
+    folders = sorted(path.parent for path in study.rglob("cases.jsonl"))
+    broken = folders[3] / "cases.jsonl"
+    broken.write_text(broken.read_text() + "{broken}\n")
+    found = read_runs([study])
+    assert len(found.runs) == len(folders) - 1
+    assert status(found)[folders[3].name] == "unreadable"

@@ -10,6 +10,7 @@ from salearn.stats.bootstrap import (
     bca_interval,
     bootstrap_mean,
     percentile_interval,
+    percentile_intervals,
 )
 
 DICE = np.array([0.61, 0.72, 0.78, 0.83, 0.96])
@@ -181,3 +182,10 @@ def test_the_same_seed_gives_the_same_replicates_and_another_seed_others():
 def test_nothing_to_resample_is_refused():
     with pytest.raises(ValueError, match="0 runs"):
         Hierarchy.make([], 5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 99, 2000])
+def test_intervals_of_many_columns_are_numpys_quantiles_to_the_last_bit(count):
+    drawn = np.round(np.random.default_rng(0).normal(size=(count, 20)), 4)  # with ties
+    want = np.quantile(drawn, [(1 - 0.9) / 2, (1 + 0.9) / 2], axis=0)
+    np.testing.assert_array_equal(np.stack(percentile_intervals(drawn, 0.9)), want)
