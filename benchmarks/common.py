@@ -23,6 +23,8 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from salearn.store import write_text
+
 PACKAGES = ("numpy", "scipy", "torch", "transformers", "monai", "scikit-learn")
 COLUMNS = ("bench", "what", "CPU-s", "other CPU-s", "ratio", "MiB", "other MiB", "against")
 
@@ -285,3 +287,14 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _digits(value: float) -> float:
     """Three significant digits."""
     return float(f"{value:.3g}")
+
+
+def between(page: Path, begin: str, end: str, blocks: Sequence[str], new: str = "") -> None:
+    """Replace what stands between two markers of a page.
+
+    Args:
+        new: what a page begins with that is not there yet; it holds both markers.
+    """
+    before, _, rest = (page.read_text() if page.is_file() else new).partition(begin)
+    after = rest.partition(end)[2]
+    write_text(page, "\n\n".join([before + begin, *blocks, end + after]).rstrip() + "\n")

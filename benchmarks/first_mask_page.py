@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.common import between
 from benchmarks.first_mask import BEGIN, END, Results, Spread, Units, spread_of
 from benchmarks.first_mask_places import Place, places_of
 from salearn.report.text import markdown
-from salearn.store import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,10 +33,7 @@ def write_page(results: Results, picks: Picks, bench: Any, docs: Path) -> None:
         blocks += ["### What goes with a good first mask", _features(results, bench)]
         save(drawing(results, picks, places), docs / "figures" / "first_mask")
     path = docs / "first_mask.md"
-    text = path.read_text() if path.is_file() else f"# First masks\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(path, "\n\n".join([before + BEGIN, *blocks, END + after]).rstrip() + "\n")
+    between(path, BEGIN, END, blocks, new=f"# First masks\n\n{BEGIN}\n{END}\n")
     print("\n\n".join(blocks))
 
 

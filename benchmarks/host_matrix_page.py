@@ -10,15 +10,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.common import between
 from salearn.report.text import markdown
 from salearn.stats.bootstrap import Hierarchy
 from salearn.stats.hierarchical import compare_methods
-from salearn.store import write_text
 
 BEGIN, END = "<!-- begin: benchmarks.host_matrix -->", "<!-- end: benchmarks.host_matrix -->"
 STAGES = ("student", "teacher")
@@ -117,13 +116,11 @@ def write_page(folder: Path, page: Path) -> None:
     for stage in STAGES:
         blocks += [f"**{stage.capitalize()}**", matrix(cases, stage)]
     blocks += ["**Bare hosts minus the supervised student**", against_supervised(cases, "student")]
-    before, _, rest = page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(page, "\n\n".join([before + BEGIN, *blocks, END + after]).rstrip() + "\n")
+    between(page, BEGIN, END, blocks)
     print("\n\n".join(blocks))
 
 
-def main(words: Sequence[str] | None = None) -> Any:
+def main(words: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.host_matrix_page")
     parser.add_argument("study", type=Path)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from loops.learning.batch_norm import BatchNorm
 from loops.learning.go_on import keep_moments
 from loops.learning.student_settings import StudentSettings
 from loops.learning.task import Task, make_task
@@ -287,7 +288,7 @@ def dead_classes(net: nn.Module, trainer: Trainer) -> list[int]:
 def _estimate_batchnorm(trainer: Trainer) -> None:
     """Running statistics of the teacher as plain means over fresh batches, dropout off."""
     net = trainer.teacher.module.eval()
-    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in net.modules() if isinstance(m, BatchNorm)]
     for norm in norms:
         norm.train()
         norm.reset_running_stats()

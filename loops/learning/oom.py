@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from loops.learning.batch_norm import BatchNorm
 from salearn.errors import TrainingError
 from salearn.models.checkpoint import rng_state, set_rng_state
 
 MESSAGES = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-BatchNorm = nn.modules.batchnorm._BatchNorm
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from salearn.metrics.evaluate import MEAN
 from salearn.report.aggregate import CurveSettings
+from salearn.report.figure_axes import budget_axis, cost_axis
 from salearn.report.tables import BASELINES, ordered
 from salearn.store import atomic
 
@@ -26,7 +27,6 @@ Factor = Literal["strategy", "learner"]
 BASE_COLOUR = "#444444"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "sD^vPX*"
-LOG_FROM = 8  # the budget axis is logarithmic from this ratio of last to first budget on
 MOST_COLUMNS = 4
 MOST_CLASSES = 4
 LEGEND_COLUMNS = 4
@@ -240,9 +240,9 @@ def _finish(figure: Figure, axes: Sequence[Axes], table: pd.DataFrame, layout: L
     unit = UNITS.get(str(table["unit"].iloc[0]), "units")
     for ax in axes:
         if layout.axis == "budget":
-            _budget_axis(ax, sorted({int(budget) for budget in table["budget"]}))
+            budget_axis(ax, sorted({int(budget) for budget in table["budget"]}))
         else:
-            _cost_axis(ax, [float(cost) for cost in table[layout.axis]])
+            cost_axis(ax, [float(cost) for cost in table[layout.axis]])
     height = 0.62 - 0.35 * layout.narrow
     name = layout.axis_name or f"annotated {unit}"
     figure.text(0.5, height / figure.get_figheight(), name, ha="center", va="center")
@@ -264,37 +264,6 @@ def _footnote(figure: Figure, table: pd.DataFrame, how: CurveSettings) -> None:
     text = textwrap.fill(note(table, how), int(figure.get_figwidth() * 16))
     place = (0.1 / figure.get_figwidth(), 0.08 / figure.get_figheight())
     figure.text(*place, text, fontsize=8, color="#555555")
-
-
-def _cost_axis(ax: Axes, costs: Sequence[float]) -> None:
-    """A few round numbers; logarithmic like the axis of budgets."""
-    import numpy as np
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    low, high = min(costs), max(costs)
-    log = low > 0 and high / low >= LOG_FROM
-    if log:
-        ax.set_xscale("log", base=2)
-    places = np.geomspace(low, high, 5) if log else np.linspace(low, high, 4)
-    ticks = sorted({float(f"{place:.1g}") if log else float(f"{place:.2g}") for place in places})
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: f"{x / 1e3:g}k" if x >= 1e4 else f"{x:g}")
-    )
-
-
-def _budget_axis(ax: Axes, budgets: Sequence[int]) -> None:
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    step = math.ceil(len(budgets) / 8)
-    shown = budgets[::-1][::step][::-1]
-    log = budgets[0] > 0 and budgets[-1] / budgets[0] >= LOG_FROM
-    if log and ax.get_xscale() != "log":  # panels share their axis
-        ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_locator(FixedLocator(shown))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(shown, [str(budget) for budget in shown])
 
 
 def note(table: pd.DataFrame, how: CurveSettings) -> str:

@@ -35,11 +35,11 @@ def test_the_picture_is_wide_enough_and_not_blank(tmp_path, table):
 def test_the_budget_axis_is_logarithmic_from_a_ratio_of_eight_on():
     from matplotlib.figure import Figure
 
-    from salearn.report.figures import _budget_axis
+    from salearn.report.figure_axes import budget_axis
 
     for budgets, scale in [((1, 2, 4), "linear"), ((1, 2, 4, 8), "log")]:
         ax = Figure().subplots()
-        _budget_axis(ax, budgets)
+        budget_axis(ax, budgets)
         assert ax.get_xscale() == scale
         assert [tick.get_text() for tick in ax.get_xticklabels()] == [str(b) for b in budgets]
 
