@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from loops.pretraining.data import Phase, View
 from salearn.data.procedural import CODE_VERSION, SceneSettings
 from salearn.errors import ConfigError
+from salearn.models.pretexts.mae import Mae
 from salearn.models.sam3_tiny import SamSize
-from salearn.settings import Field, dump, settings
+from salearn.settings import Field, keyed, settings
 from salearn.store import content_key
 
 
@@ -24,9 +25,12 @@ class PretrainSettings:
         warmup: share of the steps in which the rate rises linearly; then a cosine to 0.
         ema: decay of the averaged weights, which are the ones exported.
         positive_weight: of pixels that the prompt means, in the cross-entropy.
+        mae: the vision trunk first learns to complete pictures of generated scenes; None = it
+            begins at random. What says which images of a pool are shown has no meaning here.
         checkpoint_every, log_every: steps.
     """
 
+    NEWER: ClassVar[tuple[str, ...]] = ("mae",)
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=9000, ge=1)
     size: SamSize = SamSize(
@@ -43,6 +47,7 @@ class PretrainSettings:
     positive_weight: float = Field(default=3.0, gt=0)
     bce_weight: float = Field(default=2.0, ge=0)
     dice_weight: float = Field(default=1.0, ge=0)
+    mae: Mae | None = None
     checkpoint_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
     device: Literal["cpu", "cuda"] = "cpu"
@@ -55,7 +60,7 @@ class PretrainSettings:
 
 def recipe_hash(given: PretrainSettings) -> str:
     """Names the weights that this recipe makes."""
-    values = dump(given)
+    values = keyed(given)
     for name in ("checkpoint_every", "log_every", "device"):
         values.pop(name)
     return content_key("pretrain", CODE_VERSION, values)

@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from loops.pretraining.data import Batch, MakeStitcher, draw_batch
 from loops.pretraining.recipe import PretrainSettings, learning_rate, phase_of, recipe_hash
+from loops.pretraining.scenes import ScenePictures
 from salearn.errors import ConfigError, TrainingError, WeightsError
+from salearn.models.pretexts.mae import Mae
 from salearn.models.sam3 import Sam, SamSettings
 from salearn.models.sam3_mini import TextTower, new_mini, save_mini
 from salearn.settings import dump
@@ -47,6 +49,8 @@ def pretrain(
     """
     training = _Training(given, make)
     done = training.start(out, resume)
+    if given.mae is not None and not done:
+        training.complete_pictures(given.mae, out / f"mae-{recipe_hash(given)}", report)
     meter = _Meter()
     for step in range(done, given.steps):
         meter.add(training.step(step))
@@ -152,6 +156,16 @@ class _Training:
         kept = [line for line in read_lines(out / LOG) if line["step"] <= done]
         write_text(out / LOG, "".join(canonical(line) + "\n" for line in kept))
         return done
+
+    def complete_pictures(self, mae: Mae, work: Path, report: Report | None) -> None:
+        """Begin with a trunk that masked autoencoding of generated scenes has trained."""
+        pool = ScenePictures(self.given, mae.shown(self.sam), self.make, self.sam.patch)
+        trunk = mae.fit(self.sam, pool, pool, work, report)
+        with torch.no_grad():
+            for name, value in self._state().items():
+                if name in trunk:
+                    value.copy_(trunk[name])
+                    self.average[name].copy_(trunk[name])
 
     def step(self, step: int) -> dict[str, list[float]]:
         """One update; loss and Dice by kind of prompt before it."""

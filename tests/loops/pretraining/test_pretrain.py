@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from loops.pretraining.data import Batch, Phase, View, draw_batch
 from loops.pretraining.recipe import PretrainSettings, learning_rate, phase_of, recipe_hash
 from loops.pretraining.run import CHECKPOINT, LOG, export, pretrain, pretrain_loss
 from loops.stitch import Stitcher, StitchSettings
-from salearn.data.procedural import SceneSettings
+from salearn.data.procedural import CODE_VERSION, SceneSettings
 from salearn.errors import ConfigError, TrainingError, WeightsError
+from salearn.models.pretexts.mae import Mae
 from salearn.models.sam3 import SamSettings, load_sam
 from salearn.models.sam3_tiny import SamSize
-from salearn.settings import parse
-from salearn.store import read_lines
+from salearn.settings import dump, parse
+from salearn.store import content_key, read_lines
 
 SIZE = SamSize(resolution=64, width=16, layers=2, global_layers=(1,), dim=8, vocabulary=96)
 MOSAIC = View(canvas=64, batch=2, step=8.0)
@@ -200,3 +202,52 @@ def test_the_verb_trains_and_says_where_the_weights_are(tmp_path):
     result = json.loads(done.stdout)
     assert result["steps_done"] == 1
     assert (tmp_path / "out" / "mini" / "model.safetensors").exists()
+
+
+MAE = Mae(
+    resolution=64, iterations=3, batch=2, check_every=1, held_out_pictures=2, learning_rate=1e-3
+)
+
+
+def test_a_trunk_that_completed_pictures_is_where_prompts_begin(whole, tmp_path):
+    given = recipe(steps=1, mae=MAE, learning_rate=1e-9, warmup=0)
+    pretrain(given, stitcher, tmp_path)
+    (work,) = tmp_path.glob("mae-*")
+    told = json.loads((work / "fit.json").read_text())
+    assert told["iterations"] == 3
+    assert told["loss_after"] < told["loss_before"]
+    start = stage.new_mini(SIZE, 0)[0].state_dict()
+    found = weights(tmp_path)
+    moved = {n for n in start if (found[n] - start[n]).abs().max() > 1e-5}
+    assert moved
+    assert all(name.startswith("vision_encoder.backbone") for name in moved)
+
+
+def test_a_pretraining_that_was_cut_while_completing_pictures_goes_on(tmp_path):
+    given = recipe(steps=1, mae=replace(MAE, checkpoint_every=1))
+    pretrain(given, stitcher, tmp_path / "whole")
+
+    def cut(done, steps, values):
+        if "loss" in values and steps == 3 and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(given, stitcher, tmp_path / "cut", report=cut)
+    pretrain(given, stitcher, tmp_path / "cut")
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_pictures_that_no_view_shows_are_refused_and_those_there_are_named(tmp_path):
+    given = recipe(mae=replace(MAE, resolution=96))
+    with pytest.raises(ConfigError, match="mosaic of 64 pixels, single of 32 pixels"):
+        pretrain(given, stitcher, tmp_path)
+
+
+def test_a_recipe_without_pictures_to_complete_keeps_its_name():
+    values = dump(recipe())
+    for name in ("checkpoint_every", "log_every", "device", "mae"):
+        values.pop(name)
+    assert recipe_hash(recipe()) == content_key("pretrain", CODE_VERSION, values)
+    assert recipe_hash(recipe(mae=MAE)) != recipe_hash(recipe())
+    assert recipe_hash(recipe(mae=MAE)) != recipe_hash(recipe(mae=replace(MAE, mask=0.5)))
