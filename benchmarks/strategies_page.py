@@ -2,7 +2,7 @@
 
 python -m benchmarks.strategies_page studies/strategies/report [--page docs/strategies.md]
 
-Reads the tables that `salearn report` wrote (cases.csv, cells.csv); replaces what stands between
+Reads tables of `salearn report` (cases, cells, curve_costs_*.csv); replaces what stands between
 the markers.
 """
 
@@ -55,18 +55,18 @@ def area(values: Float[np.ndarray, "run case budget"]) -> Float[np.ndarray, "run
     return np.apply_along_axis(lambda curve: aubc(curve.tolist()), 2, values)
 
 
-def main_table(curves: Curves, cells: pd.DataFrame) -> str:
+def main_table(curves: Curves, costs: pd.DataFrame) -> str:
     """A row a strategy, the largest area first."""
-    seconds = cells.groupby("strategy")["cpu_seconds"].mean()
+    hours = costs[costs["budget"] == curves.budgets[-1]].groupby("strategy")["cost_hours"].mean()
     heads = ["strategy", *map(str, curves.budgets), "AUBC", "AUBC of each draw",
-             f"AUBC minus {REFERENCE}", "CPU-s a run"]  # fmt: skip
+             f"AUBC minus {REFERENCE}", "hours, declared"]  # fmt: skip
     rows = []
     for name, values in curves.of.items():
         areas = area(values)
         drawn = ", ".join(f"{one:.3f}" for one in areas.mean(axis=1))
         rows.append([name, *(f"{one:.3f}" for one in values.mean(axis=(0, 1))),
                      _alone(areas, curves.draws), drawn, _minus(areas, curves, name),
-                     f"{seconds[name]:.0f}"])  # fmt: skip
+                     f"{hours[name]:.1f}"])  # fmt: skip
     return markdown(heads, rows)
 
 
@@ -140,13 +140,14 @@ def wins(curves: Curves) -> str:
 def write_page(report: Path, page: Path) -> None:
     """Replace the part between the markers of the page."""
     cells = pd.read_csv(report / "cells.csv")
+    costs = pd.concat(pd.read_csv(path) for path in sorted(report.glob("curve_costs_*.csv")))
     curves = Curves(pd.read_csv(report / "cases.csv"))
     seconds = cells["cpu_seconds"].sum()
     said = (
         f"{len(curves.of)} strategies, draws {curves.draws}, {len(cells)} cells, "
         f"{seconds:,.0f} CPU-s (what cells share, such as cold starts, is counted once)."
     )
-    blocks = [said, main_table(curves, cells), "**Do draws agree on an order?**", orders(curves),
+    blocks = [said, main_table(curves, costs), "**Do draws agree on an order?**", orders(curves),
               "**Win matrix, summed over rivals and budgets**", wins(curves)]  # fmt: skip
     between(page, BEGIN, END, blocks)
     print("\n\n".join(blocks))

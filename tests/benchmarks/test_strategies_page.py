@@ -28,6 +28,10 @@ def report(tmp_path: Path) -> Path:
     pd.DataFrame(_rows()).to_csv(tmp_path / "cases.csv")
     cells = [{"strategy": name, "cpu_seconds": 10.0} for name in DICE for _ in DRAWS]
     pd.DataFrame(cells).to_csv(tmp_path / "cells.csv")
+    costs = [
+        {"strategy": name, "budget": b, "cost_hours": b / 10} for name in DICE for b in (2, 32)
+    ]
+    pd.DataFrame(costs).to_csv(tmp_path / "curve_costs_x.csv")
     return tmp_path
 
 
@@ -42,7 +46,7 @@ def test_the_page_holds_areas_differences_and_the_agreement_of_draws(report: Pat
     first = next(line for line in text.splitlines() if line.startswith("| dkd"))
     # 0.7, 0.8, 0.7 have the area 0.75; draws 0.1 apart; 0.2 above random in each of them
     assert first.startswith("| dkd | 0.700 | 0.800 | 0.700 | 0.750 [")
-    assert "| 0.750, 0.850, 0.650 | +0.200 [+0.200, +0.200] | 10 |" in first
+    assert "| 0.750, 0.850, 0.650 | +0.200 [+0.200, +0.200] | 3.2 |" in first
     assert text.index("| dkd") < text.index("| random") < text.index("| entropy")
     assert "| AUBC | 1.00 |" in text  # the order is the same in every draw
 
