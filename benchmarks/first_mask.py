@@ -114,6 +114,7 @@ class Spread:
     Attributes:
         between, within: standard deviation between volumes (noise taken off) and between train
             seeds of one volume; NaN without repeats.
+        lent: no set of this size was repeated, so `within` is that of the others.
         best, typical: largest and mean observed Dice; `believed` is the best brought back towards
             the mean by the share of the variance that is between volumes.
     """
@@ -124,6 +125,7 @@ class Spread:
     best: float
     between: float
     within: float
+    lent: bool = False
 
     @property
     def reliability(self) -> float:
@@ -142,13 +144,13 @@ def spread_of(dice: Mapping[Units, Mapping[int, float]], size: int) -> Spread:
     """Variance components of a one-way layout with few repeats (method of moments).
 
     within^2 = pooled variance over train seeds; between^2 = variance of the results of the lowest
-    seed over all volumes - within^2, at least 0.
+    seed over all volumes - within^2, at least 0. Without repeats of this size training is taken to
+    be as noisy as with the sizes that have some.
     """
-    groups = [list(v.values()) for u, v in sorted(dice.items()) if len(u) == size]
-    first = np.array([dict(sorted(v.items()))[min(v)] for u, v in dice.items() if len(u) == size])
-    repeats = [np.var(g, ddof=1) * (len(g) - 1) for g in groups if len(g) > 1]
-    freedom = sum(len(g) - 1 for g in groups)
-    within = float(np.sqrt(sum(repeats) / freedom)) if freedom else float("nan")
+    own = {units: seeds for units, seeds in sorted(dice.items()) if len(units) == size}
+    first = np.array([dict(sorted(v.items()))[min(v)] for v in own.values()])
+    lent = all(len(seeds) == 1 for seeds in own.values())
+    within = _within([list(v.values()) for v in (dice if lent else own).values()])
     observed = float(np.var(first, ddof=1)) if len(first) > 1 else 0.0
     between = np.sqrt(max(0.0, observed - (0.0 if np.isnan(within) else within**2)))
     return Spread(
@@ -158,7 +160,15 @@ def spread_of(dice: Mapping[Units, Mapping[int, float]], size: int) -> Spread:
         best=float(first.max()),
         between=float(between),
         within=within,
+        lent=lent and not np.isnan(within),
     )
+
+
+def _within(groups: Sequence[Sequence[float]]) -> float:
+    """Pooled standard deviation within groups; NaN if none has two values."""
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups if len(group) > 1)
+    return float(np.sqrt(squares / freedom)) if freedom else float("nan")
 
 
 def main() -> None:

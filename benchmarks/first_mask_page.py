@@ -44,7 +44,8 @@ def _spreads(results: Results, sizes: Sequence[int]) -> str:
         low, five, lower, middle, upper, top, high = (f"{q:.3f}" for q in found.quantiles)
         rows.append([
             f"{found.count} {WORDS[size]}", low, five, lower, middle, upper, top, high,
-            _number(found.typical), _number(found.between), _number(found.within),
+            _number(found.typical), _number(found.between),
+            _number(found.within) + (" (lent)" if found.lent else ""),
             _number(found.reliability), _number(found.believed),
         ])  # fmt: skip
     headers = ["first mask", "min", "5 %", "25 %", "median", "75 %", "95 %", "max", "mean",

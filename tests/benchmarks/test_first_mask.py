@@ -32,6 +32,17 @@ def test_components_of_variance_by_hand():
     assert spread.believed == pytest.approx(0.85)
 
 
+def test_pairs_that_nobody_repeated_borrow_the_noise_of_single_volumes():
+    found = results({"a": 0.5, "b": 0.7}, [("a", 1, 0.7), ("b", 1, 0.7)])
+    for units, value in {("a", "b"): 0.7, ("a", "c"): 0.9, ("b", "c"): 0.5}.items():
+        found.dice[units][0] = value
+    pairs = spread_of(found.dice, 2)
+    assert pairs.lent
+    assert pairs.within == pytest.approx(0.1)
+    assert pairs.between == pytest.approx(np.sqrt(0.03))
+    assert not spread_of(found.dice, 1).lent
+
+
 def test_components_come_back_from_a_simulation():
     rng = np.random.default_rng(0)
     found = Results()
