@@ -35,12 +35,13 @@ def write_cases(folder: Path) -> None:
         np.save(folder / f"{index}_mask.npy", mask)
 
 
-def our_step(folder: Path, width: int) -> Callable[[], Any]:
+def our_step(folder: Path, width: int, augmented: bool) -> Callable[[], Any]:
     """The trainer with the references' network, optimiser and loss; images are memory maps."""
     from loops.learning.student_settings import StudentSettings
     from loops.learning.training import Task, Trainer
     from loops.ssl.registry import build
     from salearn.cases import CaseId
+    from salearn.data.augment import NO_AUGMENT, AugmentSettings
     from salearn.data.patches import Example
 
     images = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(CASES)]
@@ -55,7 +56,13 @@ def our_step(folder: Path, width: int) -> Callable[[], Any]:
         seed=0,
     )
     settings = StudentSettings(
-        width=width, depth=4, activation="relu", patch=PATCH, optimiser="sgd", learning_rate=0.01
+        width=width,
+        depth=4,
+        activation="relu",
+        patch=PATCH,
+        optimiser="sgd",
+        learning_rate=0.01,
+        augment=AugmentSettings() if augmented else NO_AUGMENT,
     )
     return Trainer(task, settings).step
 
@@ -117,20 +124,21 @@ def reference_step(folder: Path, width: int) -> Callable[[], Any]:
     return step
 
 
-def steps(folder: Path, width: int) -> list[Row]:
+def steps(folder: Path, width: int, augmented: bool = True) -> list[Row]:
     """Answers are not compared: the two draw other crops and other views of them."""
     name = "joint batch, EMA loop, files read and unpacked in each step"
     other = Other(name=name, run=reference_step(folder, width))
-    what = f"Mean Teacher step, width {width}, 2+2 x 32x48x32"
-    return compare("hosts", what, our_step(folder, width), [other], 5)
+    views = "" if augmented else ", ours without augmentation"
+    what = f"Mean Teacher step, width {width}, 2+2 x 32x48x32{views}"
+    return compare("hosts", what, our_step(folder, width, augmented), [other], 5)
 
 
 def rows() -> list[Row]:
-    """Mean Teacher at both widths."""
+    """Mean Teacher at both widths; the other flips its crops, ours also turns and scales them."""
     with one_thread(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_cases(folder)
-        return [*steps(folder, 16), *steps(folder, 8)]
+        return [*steps(folder, 16), *steps(folder, 16, augmented=False), *steps(folder, 8)]
 
 
 if __name__ == "__main__":
