@@ -192,7 +192,9 @@ def main() -> None:
 def told(rows: list[dict[str, Any]]) -> str:
     """What the table stands on."""
     seeds, steps = (sorted({row[name] for row in rows}) for name in ("seed", "iterations"))
-    queue = ", ".join(f"{row['arm']}: {row['review']}" for row in rows if row["arm"] != "none")
+    mined = sorted((row["arm"], row["seed"], row["review"]) for row in rows if row["arm"] != "none")
+    found = {arm: [str(count) for of, _, count in mined if of == arm] for arm, _, _ in mined}
+    queue = "; ".join(f"{arm}: {', '.join(counts)}" for arm, counts in found.items())
     return (
         f"Draw and training seeds {seeds}, {steps} steps, "
         f"{sum(row['train_cpu_s'] for row in rows):.0f} CPU-s of training in all. "
