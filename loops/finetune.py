@@ -38,7 +38,7 @@ SMALLER = "set a smaller sam.resolution, or take a smaller SAM3 (sam.weights)"
 
 @settings
 class FinetuneSettings:
-    """How an adapter is trained. Defaults are for tiny (real SAM3: learning_rate about 1e-4).
+    """How an adapter is trained. Defaults are for mini (real SAM3: learning_rate about 1e-4).
 
     Attributes:
         batch: mosaics in a step; with stitch.policy "single" these are slices.
@@ -63,7 +63,7 @@ class FinetuneSettings:
 
     LATER: ClassVar[tuple[str, ...]] = ("loss", "void", "bezier")
     NEWER: ClassVar[tuple[str, ...]] = ("semantic", "mining", "cache", "teacher")
-    iterations: int = Field(default=220, ge=1)
+    iterations: int = Field(default=300, ge=1)
     batch: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=4e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
