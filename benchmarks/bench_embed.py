@@ -26,7 +26,7 @@ def ours(image: np.ndarray, side: int, folder: Path) -> Callable[[], np.ndarray]
     sam = load_sam(SamSettings(), ["structure"])
     embedder = Embedder(lambda: sam, Store(folder), EmbedSettings(resolution=side), 1, "")
     # Without the store, which would answer the second call, and which rounds to float16.
-    return lambda: embedder._embed(image)
+    return lambda: embedder._embed(image, None)
 
 
 def by_transformers(image: np.ndarray, side: int, neck: bool) -> Callable[[], np.ndarray]:
@@ -75,7 +75,7 @@ def comparison(side: int, rounds: int, folder: Path) -> list[Row]:
         )
         for part, neck in (("vision encoder", True), ("its backbone alone", False))
     ]
-    what = f"{SHAPE[1]} slices at {side} pixels, tiny SAM3"
+    what = f"{SHAPE[1]} slices at {side} pixels, mini SAM3"
     return compare("embed", what, ours(image, side, folder), others, rounds)
 
 

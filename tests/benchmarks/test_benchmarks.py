@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as door
-from benchmarks import common
+from benchmarks import bench_embed, common
 from benchmarks.bench_stitch import Loop
 
 NAMES = [
@@ -149,3 +149,9 @@ def test_plain_loop_places_slices_row_by_row():
     assert (mosaics[1, 0, 1:3, 1:3] == 5).all()
     assert np.count_nonzero(mosaics) == 5 * 4
     np.testing.assert_array_equal(loop.unstitch(mosaics, (5, 2, 2)), slices)
+
+
+def test_slice_vectors_are_those_of_the_public_encoder(tmp_path):
+    rows = bench_embed.comparison(32, 1, tmp_path)
+    assert [row["against"].split(",")[0] for row in rows] == ["transformers Sam3Model"] * 2
+    assert all(row["difference"] < 1e-5 for row in rows)
