@@ -240,7 +240,7 @@ def _fixed_lines(config: str) -> tuple[str, ...]:
 
 def _differences(runs: Sequence[Run]) -> dict[str, str]:
     flat = {
-        run.key: _with_arm(_without_queries(dict(_flatten(_parse(run.config))))) for run in runs
+        run.key: _with_named(_without_queries(dict(_flatten(_parse(run.config))))) for run in runs
     }
     keys = sorted({key for values in flat.values() for key in values} - FREE_KEYS)
     # A setting that an older version did not know is as one that is not given.
@@ -259,14 +259,15 @@ def _without_queries(values: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in values.items() if not key.startswith(drop)}
 
 
-def _with_arm(values: dict[str, str]) -> dict[str, str]:
-    """The arm of SAM3 as one value, "lora(rank=16)", in place of a key for each of its settings."""
-    own = {k.removeprefix("arm."): v for k, v in values.items() if k.startswith("arm.")}
-    if not own:
-        return values
-    rest = ", ".join(f"{k}={v}" for k, v in own.items() if k != "name")
-    others = {k: v for k, v in values.items() if not k.startswith("arm.")}
-    return others | {"arm": f"{own.get('name')}({rest})" if rest else str(own.get("name"))}
+def _with_named(values: dict[str, str]) -> dict[str, str]:
+    """Arm and pretext as one value each, "lora(rank=16)", in place of a key for each setting."""
+    for part in ("arm", "pretext"):
+        own = {k.removeprefix(f"{part}."): v for k, v in values.items() if k.startswith(f"{part}.")}
+        if own:
+            rest = ", ".join(f"{k}={v}" for k, v in own.items() if k != "name")
+            values = {k: v for k, v in values.items() if not k.startswith(f"{part}.")}
+            values[part] = f"{own.get('name')}({rest})" if rest else str(own.get("name"))
+    return values
 
 
 def settings_of(run: Run) -> dict[str, str]:

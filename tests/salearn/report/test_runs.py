@@ -100,6 +100,17 @@ def test_runs_that_differ_in_another_setting_are_variants_not_seeds(tmp_path, ma
     ]
 
 
+def test_a_pretext_with_its_settings_is_one_word_of_a_variant(tmp_path, make_run):
+    for seed, pretext in enumerate(("null", "null", "{name: mae, form: B, mask: 0.5}")):
+        config = f"arm: {{name: lora, rank: 8}}\npretext: {pretext}\n"
+        make_run(tmp_path / str(seed), train_seed=seed, config=config)
+    found = read_runs([tmp_path])
+    assert [run.variant for run in found.runs] == [
+        *["pretext=None"] * 2,
+        "pretext=mae(form=B, mask=0.5)",
+    ]
+
+
 def test_a_run_that_nothing_tells_apart_from_another_is_set_aside(tmp_path, make_run):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", key="another key")
