@@ -15,9 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import between
+from benchmarks.intervals import alone, minus
 from salearn.report.text import markdown
-from salearn.stats.bootstrap import Hierarchy
-from salearn.stats.hierarchical import compare_methods
 
 BEGIN, END = "<!-- begin: benchmarks.host_matrix -->", "<!-- end: benchmarks.host_matrix -->"
 STAGES = ("student", "teacher")
@@ -48,23 +47,15 @@ class Cases:
 
 
 def _alone(found: pd.DataFrame) -> str:
-    if found.empty:
-        return "-"
-    draws = [int(seed) for seed in found.index]
-    values = found.to_numpy()[:, :, None]
-    hierarchy = Hierarchy.make(draws, values.shape[1], 2_000, 0)
-    got = hierarchy.interval_of(values, hierarchy.replicates(values), 0.95)
-    return f"{got.estimate:.3f} [{got.low:.3f}, {got.high:.3f}]"
+    return "-" if found.empty else alone(found.to_numpy(), [int(seed) for seed in found.index])
 
 
 def _minus(one: pd.DataFrame, other: pd.DataFrame) -> str:
     shared = one.index.intersection(other.index)
     if shared.empty:
         return "-"
-    arms = [table.loc[shared].to_numpy()[:, :, None] for table in (one, other)]
-    got = compare_methods(arms[0], arms[1], [int(seed) for seed in shared])
-    low, high = got.interval or (np.nan, np.nan)
-    return f"{got.estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
+    arms = (table.loc[shared].to_numpy() for table in (one, other))
+    return minus(*arms, [int(seed) for seed in shared])
 
 
 def matrix(cases: Cases, stage: str) -> str:

@@ -53,6 +53,7 @@ class Stored:
                     rows = rows + size * rng.standard_normal(rows.shape, dtype=np.float32)
                 made[start : start + CHUNK] = rows
             made.flush()
+        _ = self.units  # a million names take a second: not in the time of who asks first
 
     @cached_property
     def units(self) -> tuple[UnitId, ...]:

@@ -17,10 +17,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from benchmarks.common import between
+from benchmarks.intervals import alone, minus
 from salearn.metrics.curves import aubc
 from salearn.report.text import markdown
-from salearn.stats.bootstrap import Hierarchy
-from salearn.stats.hierarchical import compare_methods
 from salearn.stats.penalty import penalty_matrix
 from salearn.stats.ranks import friedman
 
@@ -64,38 +63,19 @@ def main_table(curves: Curves, costs: pd.DataFrame) -> str:
     for name, values in curves.of.items():
         areas = area(values)
         drawn = ", ".join(f"{one:.3f}" for one in areas.mean(axis=1))
+        gap = "-" if name == REFERENCE else minus(areas, area(curves.of[REFERENCE]), curves.draws)
         rows.append([name, *(f"{one:.3f}" for one in values.mean(axis=(0, 1))),
-                     _alone(areas, curves.draws), drawn, _minus(areas, curves, name),
-                     f"{hours[name]:.1f}"])  # fmt: skip
+                     alone(areas, curves.draws), drawn, gap, f"{hours[name]:.1f}"])  # fmt: skip
     return markdown(heads, rows)
-
-
-def _alone(areas: Float[np.ndarray, "run case"], draws: Sequence[int]) -> str:
-    hierarchy = Hierarchy.make(draws, areas.shape[1], 2_000, 0)
-    got = hierarchy.interval(areas[:, :, None])
-    return f"{got.estimate:.3f} [{got.low:.3f}, {got.high:.3f}]"
-
-
-def _minus(areas: np.ndarray, curves: Curves, name: str) -> str:
-    if name == REFERENCE or REFERENCE not in curves.of:
-        return "-"
-    got = compare_methods(areas[:, :, None], area(curves.of[REFERENCE])[:, :, None], curves.draws)
-    low, high = got.interval or (np.nan, np.nan)
-    return f"{got.estimate:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def orders(curves: Curves) -> str:
     """Whether draws agree on an order: Friedman's test and Kendall's W, of areas and budgets."""
     rows = []
-    by_draw = {name: values.mean(axis=1) for name, values in curves.of.items()}
-    columns = {
-        "AUBC": np.stack(
-            [[aubc(one.tolist()) for one in runs] for runs in by_draw.values()], axis=1
-        ),
-        **{
-            f"Dice at {budget}": np.stack([runs[:, k] for runs in by_draw.values()], axis=1)
-            for k, budget in enumerate(curves.budgets)
-        },
+    by_draw = np.stack([values.mean(axis=1) for values in curves.of.values()], axis=1)
+    areas = np.stack([area(values).mean(axis=1) for values in curves.of.values()], axis=1)
+    columns = {"AUBC": areas} | {
+        f"Dice at {budget}": by_draw[:, :, k] for k, budget in enumerate(curves.budgets)
     }
     for words, values in columns.items():
         got = friedman(values, unit="seed")
@@ -109,7 +89,7 @@ def orders(curves: Curves) -> str:
 
 
 def wins(curves: Curves) -> str:
-    """Row, column: budgets at which the row is better, t-tests over draws with and without Holm.
+    """How often a strategy wins and loses: t-tests over draws, with Holm and without.
 
     A strategy that beats none and is beaten by none is left out.
     """

@@ -15,6 +15,8 @@ from salearn.models.sam3_tiny import SamSize
 from salearn.settings import Field, keyed, settings
 from salearn.store import content_key
 
+OF_A_POOL = ("pool", "transductive", "hold_out", "crop", "flips", "epochs")
+
 
 @settings
 class PretrainSettings:
@@ -26,7 +28,7 @@ class PretrainSettings:
         ema: decay of the averaged weights, which are the ones exported.
         positive_weight: of pixels that the prompt means, in the cross-entropy.
         mae: the vision trunk first learns to complete pictures of generated scenes; None = it
-            begins at random. What says which images of a pool are shown has no meaning here.
+            begins at random. What says which images of a pool are shown is refused: there is none.
         checkpoint_every, log_every: steps.
     """
 
@@ -56,6 +58,9 @@ class PretrainSettings:
         total = sum(phase.share for phase in self.curriculum)
         if abs(total - 1) > 1e-6:
             raise ConfigError(f"curriculum: the shares sum to {total:g}, they must sum to 1")
+        for name in OF_A_POOL if self.mae is not None else ():
+            if getattr(self.mae, name) != getattr(Mae(), name):
+                raise ConfigError(f"mae.{name}: generated scenes have no pool; leave it out")
 
 
 def recipe_hash(given: PretrainSettings) -> str:

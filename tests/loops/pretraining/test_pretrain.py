@@ -251,3 +251,9 @@ def test_a_recipe_without_pictures_to_complete_keeps_its_name():
     assert recipe_hash(recipe()) == content_key("pretrain", CODE_VERSION, values)
     assert recipe_hash(recipe(mae=MAE)) != recipe_hash(recipe())
     assert recipe_hash(recipe(mae=MAE)) != recipe_hash(recipe(mae=replace(MAE, mask=0.5)))
+
+
+@pytest.mark.parametrize("setting", [{"hold_out": 0.2}, {"flips": (0,)}, {"crop": (0.5, 1.0)}])
+def test_what_scenes_have_no_use_for_is_refused_by_name(setting):
+    with pytest.raises(ConfigError, match=f"mae.{next(iter(setting))}: generated scenes"):
+        parse(PretrainSettings, {"mae": setting}, "recipe")
